@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An emulated RDNA GPU: a vfio-user device that the unmodified amdgpu driver accepts, whose page
+//! tables can be read back at any time.
+//!
+//! ```no_run
+//! use rdna_emu::{Chip, Gpu, Options};
+//!
+//! let gpu = Gpu::start(Options::new(Chip::Navi10, "gpu.sock"))?;
+//! // … QEMU connects with -device vfio-user-pci, the guest loads amdgpu and submits work …
+//! for submission in gpu.submissions() {
+//!     let space = gpu.walk(submission.root)?;
+//!     println!("{} entries below {}", space.entries.len(), submission.root);
+//! }
+//! # Ok::<(), rdna_emu::Error>(())
+//! ```
+//!
+//! What is modelled, what is not, and where each register comes from: see the crate's README.
+
+mod chip;
+mod gpu;
+mod report;
+pub mod tables;
+mod units;
+
+pub use chip::Chip;
+pub use gpu::{Error, Gpu, Options};
+pub use report::{Access, DeviceFault, Submission, Unknown};
+pub use units::{ByteSize, GpuVa, PageDirectory, Vmid};
