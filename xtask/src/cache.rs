@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The folder outside the checkout that keeps what was downloaded or built.
+//!
+//! An *artefact* is a folder `KIND/KEY` with a *stamp*. It is made under a temporary name, its stamp is
+//! written last, and one rename publishes it: what lacks a fitting stamp was never finished and is made
+//! again. The stamp counts files and bytes, so a folder that lost something is noticed too. Deleting
+//! the whole folder, or any part of it, at any time costs only time.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use crate::ui::Ui;
+
+/// Raised when what an artefact of the same inputs holds has changed.
+const FORMAT: u32 = 1;
+
+/// The name of the stamp inside an artefact.
+const STAMP: &str = ".rmcp-stamp.json";
+
+/// The cache folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// What an artefact was made from and how much there must be of it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    inputs: String,
+    files: u64,
+    bytes: u64,
+}
+
+/// Held while the cache is being changed; other runs wait for it.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its lock")] Arc<File>);
+
+impl Cache {
+    /// `$RMCP_CACHE`, or `~/.cache/rmcp`; made when missing.
+    pub fn open() -> Result<Cache> {
+        let dir = match std::env::var_os("RMCP_CACHE").filter(|dir| !dir.is_empty()) {
+            Some(dir) => PathBuf::from(dir),
+            None => match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+                Some(home) => Path::new(&home).join(".cache/rmcp"),
+                None => bail!(
+                    "neither RMCP_CACHE nor HOME is set; set RMCP_CACHE to a folder for the cache"
+                ),
+            },
+        };
+        Self::at(&dir)
+    }
+
+    /// The cache at a given folder; made when missing.
+    pub fn at(dir: &Path) -> Result<Cache> {
+        fs::create_dir_all(dir)?;
+        let dir = fs::canonicalize(dir)?;
+        let text = dir.to_string_lossy();
+        if text.contains(|c: char| c.is_whitespace() || "'\"\\:$#%".contains(c)) {
+            bail!(
+                "the kernel's make cannot work in the cache folder {text:?}; set RMCP_CACHE to a plain path"
+            );
+        }
+        Ok(Cache { dir })
+    }
+
+    /// The folder itself, absolute and without links.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where an artefact is, or will be.
+    pub fn path(&self, kind: &str, key: &str) -> PathBuf {
+        self.dir.join(kind).join(key)
+    }
+
+    /// The artefact, when it is there and whole and was made from these inputs.
+    pub fn find(&self, kind: &str, key: &str, inputs: &[&str]) -> Option<PathBuf> {
+        let path = self.path(kind, key);
+        let stamp: Stamp = serde_json::from_slice(&std::fs::read(path.join(STAMP)).ok()?).ok()?;
+        let (files, bytes) = measure(&path).ok()?;
+        (stamp
+            == Stamp {
+                inputs: self.digest(inputs),
+                files,
+                bytes,
+            })
+        .then_some(path)
+    }
+
+    /// The artefact; `make` fills an empty folder with it when there is none.
+    pub fn artefact(
+        &self,
+        kind: &str,
+        key: &str,
+        inputs: &[&str],
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let path = self.path(kind, key);
+        let work = self.scratch(kind)?;
+        make(work.path())?;
+        let (files, bytes) = measure(work.path())?;
+        let stamp = Stamp {
+            inputs: self.digest(inputs),
+            files,
+            bytes,
+        };
+        fs::write(work.path().join(STAMP), serde_json::to_vec(&stamp)?)?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        self.discard(&path)?;
+        fs::rename(work.path(), &path)?;
+        Ok(path)
+    }
+
+    /// A temporary folder inside the cache, gone when dropped, swept by the next run when we are killed.
+    pub fn scratch(&self, what: &str) -> Result<Scratch> {
+        let tmp = self.dir.join("tmp");
+        fs::create_dir_all(&tmp)?;
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{what}-"))
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir_in(&tmp)
+            .with_context(|| format!("cannot make a temporary folder in {}", tmp.display()))?;
+        Ok(Scratch { path: dir.keep() })
+    }
+
+    /// Writes a file whole or not at all.
+    pub fn write(&self, path: &Path, content: &[u8]) -> Result<()> {
+        let parent = path.parent().context("a file without a folder")?;
+        fs::create_dir_all(parent)?;
+        let mut file = tempfile::NamedTempFile::new_in(parent)?;
+        std::io::Write::write_all(&mut file, content)?;
+        file.persist(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(())
+    }
+
+    /// Waits until no other run changes the cache, then sweeps what killed runs left behind.
+    pub fn lock(&self, ui: &Ui) -> Result<Lock> {
+        let file = lock_file(&self.dir.join("lock"), || {
+            ui.step("wait for another run of xtask that fills the cache", |_| {
+                Ok(())
+            })
+        })?;
+        self.sweep()?;
+        Ok(Lock(Arc::new(file)))
+    }
+
+    fn sweep(&self) -> Result<()> {
+        let Ok(entries) = std::fs::read_dir(self.dir.join("tmp")) else {
+            return Ok(());
+        };
+        for entry in entries {
+            remove(&entry?.path())?;
+        }
+        Ok(())
+    }
+
+    /// Takes an artefact away: first its name, then its files.
+    pub fn discard(&self, path: &Path) -> Result<()> {
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let grave = self.scratch("discard")?;
+        fs::rename(path, grave.path().join("old"))?;
+        Ok(())
+    }
+
+    /// Drops every artefact of a kind whose key is not wanted any more.
+    pub fn keep_only(&self, kind: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let Ok(entries) = std::fs::read_dir(self.dir.join(kind)) else {
+            return Ok(());
+        };
+        for entry in entries {
+            let entry = entry?;
+            if !wanted(&entry.file_name().to_string_lossy()) {
+                self.discard(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Size of every kind in bytes, biggest first.
+    pub fn sizes(&self) -> Result<Vec<(String, u64)>> {
+        let mut sizes = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                sizes.push((
+                    entry.file_name().to_string_lossy().into_owned(),
+                    measure(&entry.path())?.1,
+                ));
+            }
+        }
+        sizes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        Ok(sizes)
+    }
+
+    /// One line: where the cache is and how big.
+    pub fn summary(&self) -> Result<String> {
+        let sizes = self.sizes()?;
+        let total: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
+        let parts: Vec<_> = sizes
+            .iter()
+            .filter(|(_, b)| *b > 0)
+            .map(|(kind, b)| format!("{kind} {}", human(*b)))
+            .collect();
+        Ok(format!(
+            "cache {}: {} ({})",
+            self.dir.display(),
+            human(total),
+            parts.join(", ")
+        ))
+    }
+
+    /// Deletes everything in the cache, but not the folder itself.
+    pub fn clear(&self, ui: &Ui) -> Result<()> {
+        let _lock = self.lock(ui)?;
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.file_name() != "lock" {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn digest(&self, inputs: &[&str]) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("format {FORMAT}\ncache {}\n", self.dir.display()));
+        for input in inputs {
+            hash.update(input.len().to_le_bytes());
+            hash.update(input);
+        }
+        hex(&hash.finalize())
+    }
+}
+
+/// A temporary folder of the cache.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by the next run.
+        let _ = remove(&self.path);
+    }
+}
+
+/// Opens and locks a file; `waiting` is called when somebody else holds it.
+pub fn lock_file(path: &Path, waiting: impl FnOnce() -> Result<()>) -> Result<File> {
+    use rustix::fs::{FlockOperation, flock};
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?
+        .into_parts()
+        .0;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        waiting()?;
+        let begun = Instant::now();
+        flock(&file, FlockOperation::LockExclusive).with_context(|| {
+            format!("cannot lock {} after {:?}", path.display(), begun.elapsed())
+        })?;
+    }
+    Ok(file)
+}
+
+/// Removes a file or folder, even when a package made some of its folders read-only.
+pub fn remove(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(meta) if !meta.is_dir() => return Ok(fs::remove_file(path)?),
+        Ok(_) => {}
+    }
+    if std::fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    for entry in WalkDir::new(path).into_iter().filter_map(Result::ok) {
+        if entry.file_type().is_dir() {
+            let _ = std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
+        }
+    }
+    Ok(fs::remove_dir_all(path)?)
+}
+
+/// Number and total length of the files below a folder, its stamp left out. Folders do not count: a
+/// root file system gains empty ones as mount points.
+pub fn measure(dir: &Path) -> Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in WalkDir::new(dir).min_depth(1) {
+        // What we may not read now we may not read later either, so the count stays comparable.
+        let Ok(entry) = entry else { continue };
+        if entry.file_type().is_dir() || (entry.depth() == 1 && entry.file_name() == STAMP) {
+            continue;
+        }
+        files += 1;
+        if entry.file_type().is_file() {
+            bytes += entry.metadata().map_or(0, |meta| meta.len());
+        }
+    }
+    Ok((files, bytes))
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// `1.9 GB`, `182 MB`.
+pub fn human(bytes: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", tenths(1_000_000_000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (tempfile::TempDir, Cache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path()).unwrap();
+        (dir, cache)
+    }
+
+    fn fill(dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir.join("a"))?;
+        Ok(fs::write(dir.join("a/file"), "content")?)
+    }
+
+    #[test]
+    fn a_finished_artefact_is_found_again() {
+        let (_dir, cache) = sample();
+        let path = cache.artefact("kind", "key", &["one"], fill).unwrap();
+        assert_eq!(cache.find("kind", "key", &["one"]), Some(path));
+        assert_eq!(cache.find("kind", "key", &["two"]), None);
+        assert_eq!(cache.find("kind", "other", &["one"]), None);
+    }
+
+    #[test]
+    fn a_failed_artefact_leaves_nothing() {
+        let (_dir, cache) = sample();
+        let error = cache.artefact("kind", "key", &[], |dir| {
+            fill(dir)?;
+            bail!("stopped half-way")
+        });
+        assert!(error.is_err());
+        assert!(!cache.path("kind", "key").exists());
+        assert_eq!(fs::read_dir(cache.dir().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_artefact_without_stamp_is_not_trusted() {
+        let (_dir, cache) = sample();
+        fill(&cache.path("kind", "key")).unwrap();
+        assert_eq!(cache.find("kind", "key", &[]), None);
+        cache.artefact("kind", "key", &[], fill).unwrap();
+        assert!(cache.find("kind", "key", &[]).is_some());
+    }
+
+    #[test]
+    fn an_artefact_that_lost_a_file_is_not_trusted() {
+        let (_dir, cache) = sample();
+        let path = cache.artefact("kind", "key", &[], fill).unwrap();
+        fs::remove_file(path.join("a/file")).unwrap();
+        assert_eq!(cache.find("kind", "key", &[]), None);
+    }
+
+    #[test]
+    fn a_cut_file_is_not_trusted() {
+        let (_dir, cache) = sample();
+        let path = cache.artefact("kind", "key", &[], fill).unwrap();
+        fs::write(path.join("a/file"), "cont").unwrap();
+        assert_eq!(cache.find("kind", "key", &[]), None);
+    }
+
+    #[test]
+    fn read_only_folders_can_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path()).unwrap();
+        fs::set_permissions(dir.path().join("a"), std::fs::Permissions::from_mode(0o500)).unwrap();
+        remove(&dir.path().join("a")).unwrap();
+        assert!(!dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn a_lock_sweeps_what_a_killed_run_left() {
+        let (_dir, cache) = sample();
+        let left = cache.dir().join("tmp/root-abc");
+        fill(&left).unwrap();
+        let _lock = cache.lock(&Ui::plain()).unwrap();
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn clearing_keeps_the_folder() {
+        let (_dir, cache) = sample();
+        cache.artefact("kind", "key", &[], fill).unwrap();
+        cache.clear(&Ui::plain()).unwrap();
+        assert!(cache.dir().exists());
+        assert!(!cache.path("kind", "key").exists());
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(human(999), "1 kB");
+        assert_eq!(human(182_400_000), "182 MB");
+        assert_eq!(human(2_140_000_000), "2.1 GB");
+    }
+
+    #[test]
+    fn a_path_that_make_cannot_use_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Cache::at(&dir.path().join("with space"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("RMCP_CACHE"), "{error}");
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernels that xtask knows by name: data, in `targets.toml` beside this file.
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// One Debian suite's kernel and the toolchain that belongs to it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What a person types.
+    pub name: String,
+    /// Suites that packages come from; the first one is the base of the root file system.
+    pub suites: Vec<String>,
+    /// The release that the kernel comes from, as apt_preferences(5) writes it.
+    pub pin: String,
+    /// Whether the archive's own expiry date is to be believed.
+    pub expires: bool,
+    /// Whether its kernel is known to be built with Rust.
+    pub rust: bool,
+}
+
+/// The whole of `targets.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Targets {
+    /// The target that is used when none is named.
+    pub default: String,
+    /// The package whose newest version is the kernel.
+    pub image: String,
+    /// Packages that come from the pinned release.
+    pub pinned: String,
+    /// Components of the archive.
+    pub components: Vec<String>,
+    /// What a root file system holds besides the base and the kernel's own compiler.
+    pub packages: Vec<String>,
+    /// The targets.
+    pub target: Vec<Target>,
+}
+
+impl Targets {
+    /// Reads the list that was compiled in.
+    pub fn load() -> Result<Targets> {
+        toml::from_str(include_str!("targets.toml")).context("xtask/src/targets.toml is broken")
+    }
+
+    /// The target of that name.
+    pub fn find(&self, name: &str) -> Result<Target> {
+        if let Some(target) = self.target.iter().find(|target| target.name == name) {
+            return Ok(target.clone());
+        }
+        let names: Vec<_> = self
+            .target
+            .iter()
+            .map(|target| target.name.as_str())
+            .collect();
+        bail!(
+            "there is no target {name:?}; the targets are {}",
+            names.join(", ")
+        )
+    }
+}
+
+impl Target {
+    /// The suite that the root file system is made of.
+    pub fn base(&self) -> &str {
+        self.suites.first().map_or("", String::as_str)
+    }
+}
+
+/// The name of the default target.
+pub fn default() -> String {
+    Targets::load().map_or_else(|_| String::new(), |targets| targets.default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sound() {
+        let targets = Targets::load().unwrap();
+        let default = targets.find(&targets.default).unwrap();
+        assert!(default.rust);
+        for target in &targets.target {
+            assert!(!target.suites.is_empty(), "{} has no suite", target.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = Targets::load()
+            .unwrap()
+            .find("potato")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("potato") && error.contains("trixie-backports"),
+            "{error}"
+        );
+    }
+}
