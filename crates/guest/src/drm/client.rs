@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One DRM client: an open render node, its buffers, and a small SDMA program to prove that a mapping carries data.
+
+use guest::proto::{DrmFacts, GemVa, Handle, Size, Submitted, UsageBytes, Va, VaOperation};
+use guest::uapi::{
+    CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk, CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion,
+    GemCloseArgs, GemCreateArgs, GemFlags, GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA,
+    INFO_DEV_INFO, INFO_GTT_USAGE, INFO_VRAM_USAGE, InfoArgs, USERPTR_FLAGS, VmFlags, WaitCsArgs,
+};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::fs::{File, OpenOptions};
+use std::ptr::NonNull;
+
+use super::calls;
+use crate::fail::{Result, Tried, failure};
+
+const PAGE: usize = 4096;
+/// Where the indirect buffer is mapped: above everything that the host maps.
+const IB_VA: Va = Va(0x7f_0000_0000);
+/// Where the targets of SDMA writes are mapped, one per domain.
+const TARGET_VA: Va = Va(0x7f_0100_0000);
+
+/// An open render node.
+pub(crate) struct Client {
+    node: File,
+    submitter: Option<Submitter>,
+    /// Memory behind userptr buffers; it must outlive them.
+    memory: BTreeMap<Handle, Memory>,
+}
+
+/// What a submission needs, made once.
+struct Submitter {
+    context: u32,
+    program: Memory,
+    vram: Memory,
+    gtt: Memory,
+}
+
+impl Client {
+    pub(crate) fn open(node: &str) -> Result<Self> {
+        let node = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(node)
+            .tried(|| format!("open {node}"))?;
+        Ok(Self {
+            node,
+            submitter: None,
+            memory: BTreeMap::new(),
+        })
+    }
+
+    pub(crate) fn facts(&self) -> Result<DrmFacts> {
+        let mut name = [0_u8; 32];
+        let mut version = DrmVersion {
+            name: address(&mut name),
+            name_len: name.len() as u64,
+            ..DrmVersion::default()
+        };
+        calls::version(&self.node, &mut version)?;
+        let length = usize::try_from(version.name_len)
+            .unwrap_or(name.len())
+            .min(name.len());
+        let mut device = DeviceInfo::default();
+        self.info(INFO_DEV_INFO, &mut device)?;
+        Ok(DrmFacts {
+            driver: String::from_utf8_lossy(&name[..length]).into_owned(),
+            version: (version.major, version.minor, version.patch),
+            device_id: device.device_id,
+            family: device.family,
+            va: (Va(device.va_first), Va(device.va_max)),
+            pte_fragment_size: device.pte_fragment_size,
+        })
+    }
+
+    pub(crate) fn usage(&self) -> Result<UsageBytes> {
+        let (mut vram, mut gtt) = (0_u64, 0_u64);
+        self.info(INFO_VRAM_USAGE, &mut vram)?;
+        self.info(INFO_GTT_USAGE, &mut gtt)?;
+        Ok(UsageBytes {
+            vram: Size(vram),
+            gtt: Size(gtt),
+        })
+    }
+
+    fn info<T: Copy>(&self, query: u32, into: &mut T) -> Result<()> {
+        let size =
+            u32::try_from(size_of::<T>()).map_err(|_| failure("an INFO reply of over 4 GiB"))?;
+        calls::info(
+            &self.node,
+            &mut InfoArgs {
+                pointer: address(into),
+                size,
+                query,
+                ..InfoArgs::default()
+            },
+        )
+    }
+
+    pub(crate) fn create(
+        &self,
+        size: Size,
+        alignment: Size,
+        domain: Domain,
+        flags: GemFlags,
+    ) -> Result<Handle> {
+        let mut args = GemCreateArgs {
+            size_or_handle: size.0,
+            alignment: alignment.0,
+            domains: u64::from(domain.0),
+            flags: flags.0,
+        };
+        calls::gem_create(&self.node, &mut args)?;
+        // The reply's handle is the first of two words.
+        Ok(Handle((args.size_or_handle & u64::from(u32::MAX)) as u32))
+    }
+
+    pub(crate) fn userptr(&mut self, size: Size) -> Result<Handle> {
+        let memory = Memory::anonymous(size)?;
+        let mut args = GemUserptrArgs {
+            addr: memory.at.as_ptr() as u64,
+            size: size.0,
+            flags: USERPTR_FLAGS,
+            handle: 0,
+        };
+        calls::gem_userptr(&self.node, &mut args)?;
+        self.memory.insert(Handle(args.handle), memory);
+        Ok(Handle(args.handle))
+    }
+
+    pub(crate) fn close_buffer(&mut self, handle: Handle) -> Result<()> {
+        calls::gem_close(
+            &self.node,
+            &mut GemCloseArgs {
+                handle: handle.0,
+                pad: 0,
+            },
+        )?;
+        self.memory.remove(&handle);
+        Ok(())
+    }
+
+    pub(crate) fn va(&self, request: &GemVa) -> Result<()> {
+        let mut args = GemVaArgs {
+            handle: request.handle.0,
+            operation: match request.operation {
+                VaOperation::Map => 1,
+                VaOperation::Unmap => 2,
+                VaOperation::Clear => 3,
+                VaOperation::Replace => 4,
+            },
+            flags: request.flags.0,
+            va: request.va.0,
+            offset: request.offset.0,
+            size: request.size.0,
+            ..GemVaArgs::default()
+        };
+        calls::gem_va(&self.node, &mut args)
+    }
+
+    /// Lets SDMA write `value` into a buffer in `domain` and reads it back.
+    pub(crate) fn submit(&mut self, value: u32, domain: Domain) -> Result<Submitted> {
+        if self.submitter.is_none() {
+            self.submitter = Some(Submitter::new(self)?);
+        }
+        let Some(submitter) = self.submitter.as_mut() else {
+            return Err(failure("no submitter"));
+        };
+        let (target, va) = match domain {
+            Domain::VRAM => (&mut submitter.vram, TARGET_VA),
+            Domain::GTT => (&mut submitter.gtt, Va(TARGET_VA.0 + PAGE as u64)),
+            other => {
+                return Err(failure(format!(
+                    "cannot submit into domain {:#x}, only VRAM or GTT",
+                    other.0
+                )));
+            }
+        };
+        target.write(0, !value);
+        // SDMA WRITE linear: packet 2, address, dwords - 1, data; then NOPs up to a multiple of 8 dwords
+        // (navi10_sdma_pkt_open.h).
+        let program = [
+            2,
+            (va.0 & 0xffff_ffff) as u32,
+            (va.0 >> 32) as u32,
+            0,
+            value,
+            0,
+            0,
+            0,
+        ];
+        for (index, dword) in program.iter().enumerate() {
+            submitter.program.write(index, *dword);
+        }
+        let mut ib = CsChunkIb {
+            va: IB_VA.0,
+            bytes: size_of_val(&program) as u32,
+            ip_type: HW_IP_DMA,
+            ..CsChunkIb::default()
+        };
+        let mut chunk = CsChunk {
+            id: CHUNK_ID_IB,
+            length_dw: (size_of::<CsChunkIb>() / 4) as u32,
+            data: address(&mut ib),
+        };
+        let mut chunks = [address(&mut chunk)];
+        let mut cs = CsArgs {
+            ctx_and_list_or_fence: u64::from(submitter.context),
+            num_chunks: 1,
+            flags: 0,
+            chunks: address(&mut chunks),
+        };
+        calls::cs(&self.node, &mut cs)?;
+        let mut wait = WaitCsArgs {
+            fence_or_status: cs.ctx_and_list_or_fence,
+            // No limit of our own: amdgpu's lockup timeout ends a hung ring, and the host watches the clock.
+            timeout: i64::MAX as u64,
+            ip_type: HW_IP_DMA,
+            ctx_id: submitter.context,
+            ..WaitCsArgs::default()
+        };
+        calls::wait_cs(&self.node, &mut wait)?;
+        if wait.fence_or_status != 0 {
+            return Err(failure("WAIT_CS came back before the submission was done"));
+        }
+        let target = match domain {
+            Domain::VRAM => &submitter.vram,
+            _ => &submitter.gtt,
+        };
+        Ok(Submitted {
+            read: target.read(0),
+            ib: IB_VA,
+            target: va,
+        })
+    }
+
+    /// A page in `domain`, mapped at `va` for the GPU and into this process.
+    fn page(&self, domain: Domain, va: Va) -> Result<Memory> {
+        let size = Size(PAGE as u64);
+        let flags = GemFlags::VM_ALWAYS_VALID | GemFlags::CPU_ACCESS_REQUIRED;
+        let handle = self.create(size, Size(0), domain, flags)?;
+        let mut args = GemVaArgs {
+            handle: handle.0,
+            operation: 1,
+            flags: VmFlags::RWX.0,
+            va: va.0,
+            size: size.0,
+            ..GemVaArgs::default()
+        };
+        calls::gem_va(&self.node, &mut args)?;
+        let mut offset = GemMmapArgs {
+            handle_or_offset: u64::from(handle.0),
+        };
+        calls::gem_mmap(&self.node, &mut offset)?;
+        Memory::device(&self.node, offset.handle_or_offset, size)
+    }
+}
+
+impl Submitter {
+    fn new(client: &Client) -> Result<Self> {
+        let mut context = CtxArgs {
+            op_or_id: CTX_OP_ALLOC,
+            ..CtxArgs::default()
+        };
+        calls::ctx(&client.node, &mut context)?;
+        Ok(Self {
+            context: context.op_or_id,
+            program: client.page(Domain::GTT, IB_VA)?,
+            vram: client.page(Domain::VRAM, TARGET_VA)?,
+            gtt: client.page(Domain::GTT, Va(TARGET_VA.0 + PAGE as u64))?,
+        })
+    }
+}
+
+/// The address of a value that a system call is going to read or write.
+fn address<T>(value: &mut T) -> u64 {
+    std::ptr::from_mut(value).expose_provenance() as u64
+}
+
+/// A piece of this process's address space, unmapped on drop.
+struct Memory {
+    at: NonNull<c_void>,
+    length: usize,
+}
+
+impl Memory {
+    fn anonymous(size: Size) -> Result<Self> {
+        let length = length(size)?;
+        // SAFETY: A new private mapping at an address of the kernel's choice touches no memory that Rust knows.
+        let at = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }
+        .tried(|| format!("mmap of {length} bytes"))?;
+        let memory = Self::new(at, length)?;
+        // Touch every page, so that the memory is there and not the shared zero page.
+        for index in (0..length / size_of::<u32>()).step_by(PAGE / size_of::<u32>()) {
+            memory.write(index, 1);
+        }
+        Ok(memory)
+    }
+
+    fn device(node: &File, offset: u64, size: Size) -> Result<Self> {
+        let length = length(size)?;
+        // SAFETY: As above; the kernel checks that the node owns this range of offsets.
+        let at = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                node,
+                offset,
+            )
+        }
+        .tried(|| format!("mmap of a buffer of {length} bytes"))?;
+        Self::new(at, length)
+    }
+
+    fn new(at: *mut c_void, length: usize) -> Result<Self> {
+        let at = NonNull::new(at).ok_or_else(|| failure("mmap returned null"))?;
+        Ok(Self { at, length })
+    }
+
+    fn slot(&self, index: usize) -> NonNull<u32> {
+        assert!(
+            (index + 1) * size_of::<u32>() <= self.length,
+            "dword {index} of {} bytes",
+            self.length
+        );
+        // SAFETY: The assertion keeps the result inside the mapping, which lives as long as `self`.
+        unsafe { self.at.cast::<u32>().add(index) }
+    }
+
+    fn read(&self, index: usize) -> u32 {
+        // SAFETY: `slot` is inside the mapping and aligned; volatile, since the device writes it.
+        unsafe { self.slot(index).read_volatile() }
+    }
+
+    fn write(&self, index: usize, value: u32) {
+        // SAFETY: As in `read`; the mapping is writable.
+        unsafe { self.slot(index).write_volatile(value) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: `new` got exactly this range from mmap, and no pointer into it leaves this module.
+        // A failure would mean that the range is gone already: nothing is left to undo.
+        let _ = unsafe { munmap(self.at.as_ptr(), self.length) };
+    }
+}
+
+fn length(size: Size) -> Result<usize> {
+    usize::try_from(size.0)
+        .map_err(|_| failure(format!("{} bytes do not fit this machine", size.0)))
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! PID 1 of the test VM: mounts what is needed, finds its virtio-serial port, then does what the host asks.
+//!
+//! Started with the argument `storm` it is one of the processes of a storm instead (see [`storm`]). PID 1 has a single
+//! thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
+//! host sees QEMU end instead of waiting.
+
+mod drm;
+mod fail;
+mod files;
+mod kmsg;
+mod modules;
+mod port;
+mod serve;
+mod setup;
+mod storm;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, first, rest @ ..] = arguments.as_slice() {
+        if first == storm::ARGUMENT {
+            return storm::child(rest);
+        }
+    }
+    if std::process::id() != 1 {
+        eprintln!(
+            "guest: this program is PID 1 of rmcp's test VM; there is nothing that it can do here"
+        );
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = run() {
+        // The console goes to the host's log: the reason must be there before the machine stops.
+        eprintln!("guest: {error:#}");
+    }
+    setup::power_off()
+}
+
+fn run() -> anyhow::Result<()> {
+    setup::mounts()?;
+    serve::serve(port::open()?)
+}

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The conversation between host and guest: one JSON object per line, one reply per request, in order.
+//!
+//! The host sends a [`Frame`], the guest answers with an [`Answer`] of the same `id`. When it is ready the guest
+//! speaks first, once, with a [`Hello`]: that is the positive marker without which a boot counts as failed.
+//! Every request is a struct that implements [`Call`], which ties it to the type of its reply, so the host's side is
+//! checked by the compiler. Bytes travel as base64, since parameters under test may be no UTF-8 or hold NULs.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use crate::uapi::{Domain, GemFlags, VmFlags};
+
+/// Name of the virtio-serial port on which guest and host talk.
+pub const PORT: &str = "org.rmcp.guest";
+
+/// First line of the guest: it is up, and what runs under it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Always "rmcp guest": tells this line from noise on the port.
+    pub hello: String,
+    /// Release of the running kernel, as `uname -r` prints it.
+    pub release: String,
+}
+
+impl Hello {
+    /// The value of [`Hello::hello`].
+    pub const MARK: &'static str = "rmcp guest";
+}
+
+/// A request with the number that its answer repeats.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Frame {
+    /// Chosen by the host, repeated in the answer.
+    pub id: u64,
+    /// What to do.
+    pub request: Request,
+}
+
+/// The answer to one [`Frame`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// The request's number.
+    pub id: u64,
+    /// Result or failure.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Result of a request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The reply, shaped as the request's [`Call::Reply`].
+    Ok(serde_json::Value),
+    /// It failed.
+    Error(Failure),
+}
+
+/// Why a request failed in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The kernel's errno, when a system call was what failed.
+    pub errno: Option<i32>,
+    /// What was tried and what came back, in words.
+    pub text: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A request that knows the type of its reply.
+pub trait Call: Into<Request> {
+    /// What the guest answers.
+    type Reply: DeserializeOwned;
+}
+
+macro_rules! calls {
+    ($( $(#[$doc:meta])* $name:ident { $( $(#[$fdoc:meta])* $field:ident : $type:ty ),* $(,)? } -> $reply:ty; )*) => {
+        /// Everything that the guest can be asked for.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[serde(tag = "op", rename_all = "snake_case")]
+        pub enum Request { $( $(#[$doc])* $name($name), )* }
+
+        impl Request {
+            /// The request's name, for messages.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $( Self::$name(_) => stringify!($name), )* }
+            }
+        }
+
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Serialize, Deserialize)]
+            pub struct $name { $( $(#[$fdoc])* pub $field: $type, )* }
+
+            impl From<$name> for Request {
+                fn from(call: $name) -> Self { Self::$name(call) }
+            }
+
+            impl Call for $name { type Reply = $reply; }
+        )*
+    };
+}
+
+calls! {
+    /// Load a module from a file (`finit_module`).
+    Insmod {
+        /// Path of the `.ko` in the guest.
+        path: String,
+        /// Its parameters, separated by spaces, as given; not necessarily UTF-8.
+        params: Bytes,
+    } -> ();
+    /// Unload a module (`delete_module`, without waiting for its users).
+    Rmmod {
+        /// The module's name.
+        name: String,
+    } -> ();
+    /// Read a whole file.
+    ReadFile {
+        /// Its path.
+        path: String,
+    } -> Bytes;
+    /// Write to an existing file with one `write` system call; the reply says how many bytes it took.
+    WriteFile {
+        /// Its path.
+        path: String,
+        /// What to write.
+        data: Bytes,
+    } -> Written;
+    /// Create or replace a file with this content.
+    CreateFile {
+        /// Its path; missing folders are made.
+        path: String,
+        /// Its content.
+        data: Bytes,
+    } -> ();
+    /// Facts about a file.
+    Stat {
+        /// Its path.
+        path: String,
+    } -> FileInfo;
+    /// Names in a folder, sorted.
+    List {
+        /// The folder's path.
+        path: String,
+    } -> Vec<String>;
+    /// SHA-256 of a file, in hex.
+    Sha256 {
+        /// Its path.
+        path: String,
+    } -> String;
+    /// `uname`.
+    Uname {} -> UnameInfo;
+    /// The kernel's log from record `since` on.
+    KernelLog {
+        /// First record wanted; 0 means from the start.
+        since: u64,
+    } -> LogPart;
+    /// Open a render node as a new DRM client with its own address space.
+    DrmOpen {
+        /// Path of the node; `/dev/dri/renderD128` is the first.
+        node: String,
+    } -> ClientId;
+    /// Close a client; its buffers and mappings go with it.
+    DrmClose {
+        /// Which client.
+        client: ClientId,
+    } -> ();
+    /// Driver and device facts.
+    DrmInfo {
+        /// Which client.
+        client: ClientId,
+    } -> DrmFacts;
+    /// Bytes in use, device wide, as amdgpu's INFO ioctl counts them.
+    DrmUsage {
+        /// Which client.
+        client: ClientId,
+    } -> UsageBytes;
+    /// GEM_CREATE: a new buffer.
+    GemCreate {
+        /// Which client.
+        client: ClientId,
+        /// Size in bytes.
+        size: Size,
+        /// Alignment in bytes; 0 leaves it to the driver.
+        alignment: Size,
+        /// Where it lives.
+        domain: Domain,
+        /// `AMDGPU_GEM_CREATE_*`.
+        flags: GemFlags,
+    } -> Handle;
+    /// GEM_USERPTR: anonymous memory of the guest process as a buffer.
+    GemUserptr {
+        /// Which client.
+        client: ClientId,
+        /// Size in bytes.
+        size: Size,
+    } -> Handle;
+    /// GEM_CLOSE: drop a buffer, with its mappings.
+    GemClose {
+        /// Which client.
+        client: ClientId,
+        /// The buffer.
+        handle: Handle,
+    } -> ();
+    /// GEM_VA: map, unmap, replace or clear.
+    GemVa {
+        /// Which client.
+        client: ClientId,
+        /// What to do.
+        operation: VaOperation,
+        /// The buffer; 0 for PRT and CLEAR.
+        handle: Handle,
+        /// GPU address.
+        va: Va,
+        /// First byte of the buffer to map.
+        offset: Size,
+        /// Bytes to map.
+        size: Size,
+        /// `AMDGPU_VM_*`.
+        flags: VmFlags,
+    } -> ();
+    /// Let SDMA write `value` through the client's address space into a buffer of its own, and read it back by mmap.
+    Submit {
+        /// Which client.
+        client: ClientId,
+        /// What SDMA writes.
+        value: u32,
+        /// Where the buffer that is written lives.
+        domain: Domain,
+    } -> Submitted;
+    /// Start processes that map and unmap a buffer until told to stop.
+    StormStart {
+        /// Render node.
+        node: String,
+        /// How many processes.
+        processes: u32,
+        /// Size of the buffer that each maps.
+        size: Size,
+    } -> StormId;
+    /// Wait until each process of a storm has mapped and unmapped this many more times; replies with the counts.
+    StormWait {
+        /// Which storm.
+        storm: StormId,
+        /// Rounds to wait for.
+        rounds: u64,
+    } -> Vec<u64>;
+    /// Stop a storm and reap its processes; replies with the rounds that each made.
+    StormStop {
+        /// Which storm.
+        storm: StormId,
+    } -> Vec<u64>;
+    /// Close every client, write everything back and power off; the reply is sent before.
+    PowerOff {} -> ();
+}
+
+macro_rules! number {
+    ($( $(#[$doc:meta])* $name:ident($inner:ty); )*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+    )* };
+}
+
+number! {
+    /// A DRM client in the guest: one open render node.
+    ClientId(u32);
+    /// A GEM handle of one client.
+    Handle(u32);
+    /// A running storm.
+    StormId(u32);
+    /// A GPU virtual address.
+    Va(u64);
+    /// A number of bytes.
+    Size(u64);
+}
+
+impl fmt::Display for Va {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// What GEM_VA is asked to do (`AMDGPU_VA_OP_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VaOperation {
+    /// Map; fails when something is there.
+    Map,
+    /// Undo one map.
+    Unmap,
+    /// Drop whatever is mapped in the range.
+    Clear,
+    /// Clear, then map.
+    Replace,
+}
+
+/// Reply to [`WriteFile`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// What `write` returned.
+    pub bytes: usize,
+}
+
+/// Reply to [`Stat`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInfo {
+    /// Permission bits, as in `0644`.
+    pub mode: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// Is it a folder?
+    pub folder: bool,
+}
+
+/// Reply to [`Uname`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnameInfo {
+    /// `uname -r`
+    pub release: String,
+    /// `uname -v`
+    pub version: String,
+    /// `uname -m`
+    pub machine: String,
+}
+
+/// Reply to [`KernelLog`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogPart {
+    /// The text of each record, without its header.
+    pub lines: Vec<String>,
+    /// Pass this as `since` next time.
+    pub next: u64,
+    /// Records that the kernel overwrote before they could be read.
+    pub lost: u64,
+}
+
+/// Reply to [`DrmInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrmFacts {
+    /// The driver's name.
+    pub driver: String,
+    /// Its interface version: major, minor, patch level.
+    pub version: (i32, i32, i32),
+    /// PCI device ID.
+    pub device_id: u32,
+    /// Chip family.
+    pub family: u32,
+    /// First and last GPU address for user space.
+    pub va: (Va, Va),
+    /// What the INFO ioctl tells about fragments.
+    pub pte_fragment_size: u32,
+}
+
+/// Reply to [`DrmUsage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageBytes {
+    /// VRAM in use.
+    pub vram: Size,
+    /// GTT in use.
+    pub gtt: Size,
+}
+
+/// Reply to [`Submit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// What the CPU reads after SDMA is done.
+    pub read: u32,
+    /// The GPU address of the indirect buffer, to find the submission in the emulator.
+    pub ib: Va,
+    /// The GPU address that was written.
+    pub target: Va,
+}
+
+/// Any bytes; base64 on the wire.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Bytes(pub Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 64;
+        write!(
+            f,
+            "b\"{}\"",
+            self.0[..self.0.len().min(SHOWN)].escape_ascii()
+        )?;
+        if self.0.len() > SHOWN {
+            write!(f, "… ({} bytes)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: AsRef<[u8]> + ?Sized> From<&T> for Bytes {
+    fn from(bytes: &T) -> Self {
+        Self(bytes.as_ref().to_vec())
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine;
+        serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine;
+        let text = String::deserialize(deserializer)?;
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_line_that_names_its_operation() {
+        let frame = Frame {
+            id: 7,
+            request: Rmmod {
+                name: "rmcp".into(),
+            }
+            .into(),
+        };
+        assert_eq!(
+            serde_json::to_string(&frame).unwrap(),
+            r#"{"id":7,"request":{"op":"rmmod","name":"rmcp"}}"#
+        );
+    }
+
+    #[test]
+    fn an_answer_holds_either_ok_or_error() {
+        let good = Answer {
+            id: 1,
+            outcome: Outcome::Ok(serde_json::json!({"bytes": 2})),
+        };
+        assert_eq!(
+            serde_json::to_string(&good).unwrap(),
+            r#"{"id":1,"ok":{"bytes":2}}"#
+        );
+        let bad: Answer = serde_json::from_str(
+            r#"{"id":2,"error":{"errno":22,"text":"write: Invalid argument"}}"#,
+        )
+        .unwrap();
+        assert!(matches!(
+            bad.outcome,
+            Outcome::Error(Failure {
+                errno: Some(22),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn bytes_survive_that_are_no_text() {
+        let all: Vec<u8> = (0..=255).collect();
+        let line = serde_json::to_string(&Bytes(all.clone())).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Bytes>(&line).unwrap().0, all);
+    }
+
+    #[test]
+    fn a_unit_reply_is_null() {
+        assert_eq!(
+            serde_json::from_value::<()>(serde_json::to_value(()).unwrap()).ok(),
+            Some(())
+        );
+    }
+}

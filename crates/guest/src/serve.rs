@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The conversation: says hello, then reads requests and answers them in order until told to power off.
+
+use anyhow::{Context, bail};
+use guest::proto::{Answer, Bytes, Frame, Hello, LogPart, Outcome, Request, UnameInfo};
+use rustix::process::{WaitOptions, wait};
+use serde::Serialize;
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+
+use crate::drm::Clients;
+use crate::fail::{Result, failure};
+use crate::kmsg::Log;
+use crate::storm::Storms;
+use crate::{files, modules};
+
+/// What lives as long as the conversation.
+struct Guest {
+    clients: Clients,
+    storms: Storms,
+    log: Log,
+}
+
+/// Runs the conversation; returns when the host asked for power-off.
+pub(crate) fn serve(port: File) -> anyhow::Result<()> {
+    let mut out = port.try_clone().context("cannot duplicate the port")?;
+    let log = Log::open().map_err(anyhow::Error::new)?;
+    let mut guest = Guest {
+        clients: Clients::default(),
+        storms: Storms::default(),
+        log,
+    };
+    say(
+        &mut out,
+        &Hello {
+            hello: Hello::MARK.into(),
+            release: uname().release,
+        },
+    )?;
+
+    let mut input = BufReader::new(port);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if input
+            .read_line(&mut line)
+            .context("cannot read from the port")?
+            == 0
+        {
+            bail!("the host closed the port");
+        }
+        let frame: Frame = serde_json::from_str(&line)
+            .with_context(|| format!("no request: {}", line.trim_end()))?;
+        let last = matches!(frame.request, Request::PowerOff(_));
+        let outcome = match guest.run(frame.request) {
+            Ok(value) => Outcome::Ok(value),
+            Err(failure) => Outcome::Error(failure),
+        };
+        reap();
+        say(
+            &mut out,
+            &Answer {
+                id: frame.id,
+                outcome,
+            },
+        )?;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+fn say(out: &mut File, what: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    out.write_all(&line).context("cannot write to the port")
+}
+
+/// Collects dead children that nobody waits for: PID 1 inherits orphans. Processes of a running storm are told apart
+/// by being alive, and [`Storms`] has waited for its own before a request ends.
+fn reap() {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+}
+
+impl Guest {
+    fn run(&mut self, request: Request) -> Result<Value> {
+        match request {
+            Request::Insmod(r) => value(modules::insmod(&r.path, &r.params.0)?),
+            Request::Rmmod(r) => value(modules::rmmod(&r.name)?),
+            Request::ReadFile(r) => value(Bytes(files::read(&r.path)?)),
+            Request::WriteFile(r) => value(files::write(&r.path, &r.data.0)?),
+            Request::CreateFile(r) => value(files::create(&r.path, &r.data.0)?),
+            Request::Stat(r) => value(files::stat(&r.path)?),
+            Request::List(r) => value(files::list(&r.path)?),
+            Request::Sha256(r) => value(files::sha256(&r.path)?),
+            Request::Uname(_) => value(uname()),
+            Request::KernelLog(r) => value::<LogPart>(self.log.since(r.since)?),
+            Request::DrmOpen(r) => value(self.clients.open(&r.node)?),
+            Request::DrmClose(r) => value(self.clients.close(r.client)?),
+            Request::DrmInfo(r) => value(self.clients.get(r.client)?.facts()?),
+            Request::DrmUsage(r) => value(self.clients.get(r.client)?.usage()?),
+            Request::GemCreate(r) => value(self.clients.get(r.client)?.create(
+                r.size,
+                r.alignment,
+                r.domain,
+                r.flags,
+            )?),
+            Request::GemUserptr(r) => value(self.clients.get(r.client)?.userptr(r.size)?),
+            Request::GemClose(r) => value(self.clients.get(r.client)?.close_buffer(r.handle)?),
+            Request::GemVa(r) => value(self.clients.get(r.client)?.va(&r)?),
+            Request::Submit(r) => value(self.clients.get(r.client)?.submit(r.value, r.domain)?),
+            Request::StormStart(r) => value(self.storms.start(&r)?),
+            Request::StormWait(r) => value(self.storms.wait(r.storm, r.rounds)?),
+            Request::StormStop(r) => value(self.storms.stop(r.storm)?),
+            Request::PowerOff(_) => {
+                self.clients = Clients::default();
+                self.storms = Storms::default();
+                value(())
+            }
+        }
+    }
+}
+
+fn value<T: Serialize>(reply: T) -> Result<Value> {
+    serde_json::to_value(reply)
+        .map_err(|error| failure(format!("cannot encode the reply: {error}")))
+}
+
+fn uname() -> UnameInfo {
+    let names = rustix::system::uname();
+    UnameInfo {
+        release: names.release().to_string_lossy().into_owned(),
+        version: names.version().to_string_lossy().into_owned(),
+        machine: names.machine().to_string_lossy().into_owned(),
+    }
+}
