@@ -229,13 +229,10 @@ fn ask(apt: &Apt, targets: &Targets, target: &Target, site: &str) -> Result<Reso
     let part =
         |name: &&str| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-");
     header_packages.extend(names(&headers.depends).filter(part).map(str::to_owned));
-    let split = [
-        format!("linux-binary-{release}"),
-        format!("linux-modules-{release}"),
-    ];
-    let parts: Vec<_> = split.iter().map(String::as_str).collect();
-    let kernel_packages = if apt.show(&parts)?.len() == 2 {
-        split.to_vec()
+    let parts = ["binary", "modules", "base"].map(|part| format!("linux-{part}-{release}"));
+    let split: Vec<_> = parts.iter().map(String::as_str).collect();
+    let kernel_packages = if apt.show(&split)?.len() == split.len() {
+        parts.to_vec()
     } else {
         vec![format!("linux-image-{release}")]
     };
@@ -387,7 +384,7 @@ fn state_config(dir: &Path) -> Result<String> {
          APT::Architecture \"amd64\";\n#clear APT::Architectures;\nAPT::Architectures {{ \"amd64\"; }};\n\
          APT::Sandbox::User \"root\";\nAcquire::Retries \"3\";\n\
          Dir::State \"{dir}/state\";\nDir::State::status \"{dir}/status\";\nDir::Cache \"{dir}/cache\";\n\
-         Dir::Cache::pkgcache \"pkgcache.bin\";\nDir::Cache::srcpkgcache \"srcpkgcache.bin\";\n"
+         Dir::Cache::pkgcache \"\";\nDir::Cache::srcpkgcache \"\";\n"
     ))
 }
 

@@ -5,14 +5,25 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::cache::Cache;
+use xtask::cache::{Cache, human};
+use xtask::check::tools::Tools;
 use xtask::kernel::{self, Kernel};
+use xtask::target::{self, Targets};
 use xtask::ui::Ui;
-use xtask::{module, target};
+use xtask::{check, module, project, tidy};
 
-/// Sets up kernels, builds rmcp, runs its checks and its demo.
+/// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
+///
+/// What is downloaded or built outside the checkout is kept in ~/.cache/rmcp (RMCP_CACHE names another
+/// folder). It can be deleted at any time. As root, missing Debian packages are installed and named; as
+/// an ordinary user, the command that installs them is printed.
 #[derive(Parser)]
-#[command(name = "cargo xtask", version, about, max_term_width = 100)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Task,
@@ -20,6 +31,40 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run every test and end with one line: N passed, N failed
+    ///
+    /// Runs rustfmt, the house rules, clippy for the workspace and (with the kernel's lint set) for the
+    /// module, the workspace's tests, and the scenarios in the VM. Ends with a failure when one test
+    /// failed or one runner died.
+    Check {
+        /// The target, as `cargo xtask targets` lists them, or `all`
+        #[arg(
+            short,
+            long,
+            value_name = "TARGET",
+            env = "KERNEL",
+            default_value_t,
+            hide_default_value = true
+        )]
+        kernel: String,
+        /// Ask the archive for its newest kernel even when it was asked within a day
+        #[arg(long)]
+        refresh: bool,
+        /// Run only the runners whose name contains this word; may be given again
+        #[arg(long, value_name = "WORD")]
+        only: Vec<String>,
+        /// Words that the VM scenarios are filtered by
+        #[arg(last = true)]
+        scenarios: Vec<String>,
+    },
+    /// Format all Rust code, the kernel side included
+    Fmt {
+        /// Only say what is not formatted
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the house rules that compilers do not check
+    Tidy,
     /// Make a kernel ready: root file system with its toolchain, image, modules, firmware, Rust metadata
     Kernel(Which),
     /// Build rmcp.ko for a kernel and print where it is
@@ -30,13 +75,36 @@ enum Task {
         #[arg(long)]
         helpers: bool,
     },
+    /// Run a command inside a kernel's root file system, in the checkout
+    Root {
+        #[command(flatten)]
+        which: Which,
+        /// The command and its arguments
+        #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// List the kernels that can be named
+    Targets,
+    /// Say where the cache is and how big
+    Cache {
+        /// Delete everything in it
+        #[arg(long)]
+        clear: bool,
+    },
 }
 
 /// Which kernel.
 #[derive(clap::Args, Clone)]
 struct Which {
-    /// The target, as listed in xtask/src/targets.toml
-    #[arg(short, long, value_name = "TARGET", env = "KERNEL", default_value_t = target::default())]
+    /// The target, as `cargo xtask targets` lists them
+    #[arg(
+        short,
+        long,
+        value_name = "TARGET",
+        env = "KERNEL",
+        default_value_t,
+        hide_default_value = true
+    )]
     kernel: String,
     /// Ask the archive for its newest kernel even when it was asked within a day
     #[arg(long)]
@@ -45,7 +113,7 @@ struct Which {
 
 impl Which {
     fn prepare(&self, ui: &Ui) -> Result<Kernel> {
-        kernel::prepare_with(&self.kernel, self.refresh, ui)
+        kernel::prepare_with(&target::chosen(&self.kernel), self.refresh, ui)
     }
 }
 
@@ -64,13 +132,37 @@ fn main() -> ExitCode {
 
 fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
     match task {
+        Task::Check {
+            kernel,
+            refresh,
+            only,
+            scenarios,
+        } => {
+            let options = check::Options {
+                kernel: target::chosen(&kernel),
+                refresh,
+                only,
+                scenarios,
+            };
+            let sum = check::run(&options, ui)?;
+            finish(ui)?;
+            // The last line, on standard output: it is the result.
+            println!("{sum}");
+            return Ok(if sum.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Task::Fmt { check } => return fmt(check, ui),
+        Task::Tidy => return list_findings(),
         Task::Kernel(which) => {
             let kernel = which.prepare(ui)?;
             println!(
                 "{} {} ({})",
                 kernel.target, kernel.release, kernel.package_version
             );
-            println!("build folder {}", kernel.kdir.display());
+            println!("KDIR={}", kernel.kdir.display());
         }
         Task::Module { which, helpers } => {
             let kernel = which.prepare(ui)?;
@@ -81,9 +173,79 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
                 }
             }
         }
+        Task::Root { which, command } => {
+            let kernel = which.prepare(ui)?;
+            let (program, arguments) = command.split_first().unwrap_or((&kernel.target, &[]));
+            let status = kernel.root.command(program).args(arguments).status()?;
+            return Ok(if status.success() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Task::Targets => {
+            let targets = Targets::load()?;
+            for target in &targets.target {
+                let mark = if target.name == targets.default {
+                    " (the default)"
+                } else {
+                    ""
+                };
+                let rust = if target.rust {
+                    ""
+                } else {
+                    "; its kernel has no Rust and is refused"
+                };
+                println!("{}{mark}: {}{rust}", target.name, target.suites.join(" + "));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Task::Cache { clear } => {
+            let cache = Cache::open()?;
+            if clear {
+                cache.clear(ui)?;
+            }
+            for (kind, bytes) in cache.sizes()? {
+                println!("{kind:12} {:>8}", human(bytes));
+            }
+            println!("{}", cache.summary()?);
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     finish(ui)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Formats, with the machine's rustfmt or a kernel's.
+fn fmt(check: bool, ui: &Ui) -> Result<ExitCode> {
+    let mut tools = Tools::find(None);
+    if !tools.has_fmt() {
+        tools = Tools::find(Some(&kernel::prepare(&target::chosen(""), ui)?));
+    }
+    let mut code = ExitCode::SUCCESS;
+    for (what, mut command) in tools.format(check)? {
+        if !command.status()?.success() {
+            eprintln!("rustfmt is not content with {what}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+/// Prints every finding, then one line for each rule.
+fn list_findings() -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for (rule, findings) in tidy::check(&project::checkout())? {
+        println!(
+            "{}: {rule}",
+            if findings.is_empty() { "ok" } else { "FAILED" }
+        );
+        for finding in findings {
+            println!("    {finding}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }
 
 /// The table of times and the cache's size, for commands that may take long.

@@ -93,6 +93,12 @@ impl Root {
         &self.dir
     }
 
+    /// The same root file system that also shows another folder of the machine.
+    pub fn showing(mut self, folder: &Path) -> Root {
+        self.binds.push(folder.to_path_buf());
+        self
+    }
+
     /// A command that runs inside, in the checkout, with an environment of its own.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         self.command_in(&project::checkout(), program)

@@ -68,9 +68,14 @@ impl Target {
     }
 }
 
-/// The name of the default target.
-pub fn default() -> String {
-    Targets::load().map_or_else(|_| String::new(), |targets| targets.default)
+/// The target that a person named, or the one in the variable KERNEL, or the default.
+pub fn chosen(name: &str) -> String {
+    let variable = std::env::var("KERNEL").unwrap_or_default();
+    match (name, variable.as_str()) {
+        ("", "") => Targets::load().map_or_else(|_| String::new(), |targets| targets.default),
+        ("", variable) => variable.to_owned(),
+        (name, _) => name.to_owned(),
+    }
 }
 
 #[cfg(test)]

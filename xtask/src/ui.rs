@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The longest silence of a running step where there is no terminal.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -29,6 +29,7 @@ pub struct Ui(Arc<Inner>);
 
 struct Inner {
     live: bool,
+    bars: MultiProgress,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -66,6 +67,7 @@ impl Ui {
     fn with_live(live: bool) -> Self {
         Ui(Arc::new(Inner {
             live,
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
             begun: Instant::now(),
             state: Mutex::default(),
         }))
@@ -77,7 +79,7 @@ impl Ui {
 
     /// Prints one line of information.
     pub fn note(&self, text: impl AsRef<str>) {
-        eprintln!("{}", text.as_ref());
+        self.0.bars.suspend(|| eprintln!("{}", text.as_ref()));
     }
 
     /// Records that a step had nothing to do.
@@ -109,7 +111,7 @@ impl Ui {
         let step = Step::begin(self, name);
         let result = work(&step);
         let took = step.begun.elapsed();
-        step.end(result.is_ok(), took);
+        step.end(self, result.is_ok(), took);
         let mut state = self.state();
         state.depth = state.depth.saturating_sub(1);
         if let Some(row) = state.rows.get_mut(index) {
@@ -171,8 +173,7 @@ impl Step {
         let begun = Instant::now();
         let detail = Arc::new(Mutex::new(String::new()));
         if ui.0.live {
-            let bar = ProgressBar::new_spinner();
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+            let bar = ui.0.bars.add(ProgressBar::new_spinner());
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
             {
@@ -213,17 +214,13 @@ impl Step {
         }
     }
 
-    fn end(mut self, good: bool, took: Duration) {
+    fn end(mut self, ui: &Ui, good: bool, took: Duration) {
         self.stop_beat();
         let word = if good { "done in" } else { "FAILED after" };
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-            eprintln!(
-                "{} {}: {word} {}",
-                if good { "ok" } else { "!!" },
-                self.name,
-                seconds(took)
-            );
+            let mark = if good { "ok" } else { "!!" };
+            ui.note(format!("{mark} {}: {word} {}", self.name, seconds(took)));
         } else {
             eprintln!("    {}: {word} {}", self.name, seconds(took));
         }

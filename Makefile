@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# `make` builds rmcp.ko with the headers in KDIR; `make demo`, `make check` and `make fmt` hand over to
+# `cargo xtask`, which sets up everything they need. How the module is built stands in Kbuild.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+# Which kernel demo and check use; a target's name, for check also `all`. See `cargo xtask --help`.
+export KERNEL
+
+.DEFAULT_GOAL := modules
+
+.PHONY: modules modules_install clean demo check fmt tidy help
+
+modules modules_install:
+	@test -e $(KDIR)/Makefile || { \
+		echo "There are no kernel headers in $(KDIR); install them, or name others with KDIR=…," >&2; \
+		echo "or let \`cargo xtask module\` set up a Debian kernel and build for that." >&2; exit 1; }
+	@test -e $(KDIR)/rust/libkernel.rmeta || { \
+		echo "The kernel headers in $(KDIR) lack Rust metadata (rust/libkernel.rmeta), as Debian's do;" >&2; \
+		echo "\`cargo xtask kernel\` rebuilds it and prints a folder that can be given as KDIR=…" >&2; exit 1; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
+
+clean:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
+
+demo check fmt tidy:
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh $@ $(ARGS)
+
+help:
+	@echo "make              build rmcp.ko for KDIR=$(KDIR)"
+	@echo "make demo         set up all that is needed and show the main job in a VM"
+	@echo "make check        set up all that is needed and run every test (KERNEL=<target>|all)"
+	@echo "make fmt          format all Rust code"
+	@echo "make tidy         check the house rules"
+	@echo "cargo xtask --help explains the rest; ARGS=… is handed over to it"
