@@ -10,7 +10,7 @@
 //! bytes, and nothing panics. Types have different lengths, so finding one by number means walking;
 //! a small table of way marks, filled once, keeps the walk short.
 
-use core::fmt;
+use core::{fmt, num::NonZeroU32};
 
 /// The number of a type. 0 is `void`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,7 +154,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// How many way marks a [`Section`] has.
-const MARKS: usize = 64;
+const MARKS: u32 = 64;
 
 /// The types and strings of one file.
 struct Section<'a> {
@@ -162,8 +162,8 @@ struct Section<'a> {
     strings: &'a [u8],
     count: u32,
     /// Type `n * stride` starts at `marks[n]`.
-    marks: [u32; MARKS],
-    stride: u32,
+    marks: [u32; MARKS as usize],
+    stride: NonZeroU32,
 }
 
 impl<'a> Section<'a> {
@@ -172,8 +172,8 @@ impl<'a> Section<'a> {
         types: &[],
         strings: &[],
         count: 0,
-        marks: [0; MARKS],
-        stride: 1,
+        marks: [0; MARKS as usize],
+        stride: NonZeroU32::MIN,
     };
 
     fn new(file: &'a [u8]) -> Result<Self, Error> {
@@ -184,7 +184,7 @@ impl<'a> Section<'a> {
         if magic != MAGIC {
             return Err(Error::Magic(magic));
         }
-        let version = (first >> 16 & 0xff) as u8;
+        let version = ((first >> 16) & 0xff) as u8;
         if version != VERSION {
             return Err(Error::Version(version));
         }
@@ -213,8 +213,7 @@ impl<'a> Section<'a> {
     }
 
     fn set_marks(&mut self) -> Result<(), Error> {
-        let marks = u32::try_from(MARKS).map_err(|_| Error::TooMany)?;
-        self.stride = self.count / marks + 1;
+        self.stride = NonZeroU32::MIN.saturating_add(self.count / MARKS);
         let mut at = 0;
         for index in 0..self.count {
             if index % self.stride == 0 {
@@ -230,7 +229,7 @@ impl<'a> Section<'a> {
     fn info(&self, at: usize) -> Result<(u8, usize), Error> {
         let info = u32_at(self.types, at.saturating_add(4)).ok_or(Error::Cut)?;
         // 7 bits of kind and 24 of length; older kernels use fewer of each and leave the rest 0.
-        let kind = (info >> 24 & 0x7f) as u8;
+        let kind = ((info >> 24) & 0x7f) as u8;
         let vlen = usize::try_from(info & 0xff_ffff).map_err(|_| Error::Cut)?;
         Ok((kind, vlen))
     }
@@ -271,7 +270,7 @@ impl<'a> Section<'a> {
         let kind = match kind {
             1 => Kind::Int {
                 bytes: last,
-                signed: u32_at(tail, 0).ok_or(Error::Cut)? & 1 << 24 != 0,
+                signed: u32_at(tail, 0).ok_or(Error::Cut)? & (1 << 24) != 0,
             },
             2 => Kind::Pointer(to),
             4 => Kind::Struct,

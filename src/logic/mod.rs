@@ -15,4 +15,3 @@ pub mod policy;
 pub mod prototype;
 pub mod pte;
 pub mod switch;
-pub mod text;

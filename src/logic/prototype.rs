@@ -114,7 +114,7 @@ impl Prototype {
         };
         returns == TypeId::VOID
             && usize::try_from(params) == Ok(self.params.len())
-            && (0u32..)
+            && (0..params)
                 .zip(self.params)
                 .all(|(index, param)| param.matches(btf, &found, index))
     }

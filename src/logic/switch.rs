@@ -117,7 +117,7 @@ impl Switches {
             Enable::Yes => Self::ENABLE_BIT,
             Enable::No => 0,
         };
-        enable | self.mtype.to_bits() << Self::MTYPE_SHIFT
+        enable | (self.mtype.to_bits() << Self::MTYPE_SHIFT)
     }
 
     /// The reverse of [`Switches::to_word`].
@@ -128,7 +128,7 @@ impl Switches {
             } else {
                 Enable::No
             },
-            mtype: Policy::from_bits(word >> Self::MTYPE_SHIFT & Self::MTYPE_MASK),
+            mtype: Policy::from_bits((word >> Self::MTYPE_SHIFT) & Self::MTYPE_MASK),
         }
     }
 

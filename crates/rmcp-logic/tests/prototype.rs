@@ -78,7 +78,7 @@ impl Writer {
     }
 
     fn signed(&mut self, name: &str, bytes: u32) -> u32 {
-        self.add(name, INT, 0, bytes, &[1 << 24 | bytes * 8])
+        self.add(name, INT, 0, bytes, &[(1 << 24) | (bytes * 8)])
     }
 
     fn pointer(&mut self, to: u32) -> u32 {

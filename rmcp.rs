@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! rmcp: the memory type of RDNA1/2 GPU mappings as a switch, on the unmodified driver amdgpu.
+//!
+//! This file only wires. `logic` knows what the bits mean, `hook` how to get into a function,
+//! `amdgpu` what the driver looks like, `control` when to do what. Each may use those before it.
+
+use kernel::prelude::*;
+
+#[path = "src/amdgpu/mod.rs"]
+mod amdgpu;
+#[path = "src/control/mod.rs"]
+mod control;
+#[path = "src/hook/mod.rs"]
+mod hook;
+#[path = "src/logic/mod.rs"]
+pub mod logic;
+
+module! {
+    type: Rmcp,
+    name: "rmcp",
+    authors: ["The rmcp developers"],
+    description: "Memory type of RDNA1/2 GPU mappings as a switch, on unmodified amdgpu",
+    license: "GPL v2",
+}
+
+/// The loaded module.
+struct Rmcp {
+    _control: control::machine::Control,
+}
+
+impl kernel::Module for Rmcp {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _control: control::machine::Control::start()?,
+        })
+    }
+}

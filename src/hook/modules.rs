@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Being told when modules come and go.
+
+use core::marker::PhantomData;
+use kernel::{bindings, error::to_result, prelude::*, types::Opaque};
+
+/// What happens to a module.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Its code and symbols are in place, its init function has not run yet.
+    Coming,
+    /// Its code is about to be freed: it is being unloaded, or its init function failed.
+    Going,
+}
+
+/// Who is told.
+pub(crate) trait Watch: 'static {
+    /// Called for every module. May sleep. The module's loading or unloading waits meanwhile, so
+    /// its code does not go away.
+    fn module_event(name: &CStr, event: Event);
+}
+
+/// As long as it lives, `W` is told.
+///
+/// # Invariants
+///
+/// `block` is registered.
+pub(crate) struct Notifier<W: Watch> {
+    block: Pin<KBox<Opaque<bindings::notifier_block>>>,
+    _who: PhantomData<fn(W)>,
+}
+
+// SAFETY: the block is only handed to the kernel, which locks.
+unsafe impl<W: Watch> Send for Notifier<W> {}
+// SAFETY: nothing can be done with a shared reference.
+unsafe impl<W: Watch> Sync for Notifier<W> {}
+
+impl<W: Watch> Notifier<W> {
+    /// Starts telling `W`.
+    pub(crate) fn new() -> Result<Self> {
+        let block = bindings::notifier_block {
+            notifier_call: Some(notify::<W>),
+            // Behind those of priority 0: one of them reads the module's type information.
+            priority: -1,
+            ..Default::default()
+        };
+        let block = KBox::pin_init(Opaque::new(block), GFP_KERNEL)?;
+        // SAFETY: the block is pinned, and unregistered before it is freed.
+        to_result(unsafe { bindings::register_module_notifier(block.get()) })?;
+        // INVARIANT: just registered.
+        Ok(Self {
+            block,
+            _who: PhantomData,
+        })
+    }
+}
+
+impl<W: Watch> Drop for Notifier<W> {
+    fn drop(&mut self) {
+        // SAFETY: by the type's invariants. The chain's lock is taken for writing, so no call is
+        // running when this returns. It cannot fail for a block that is registered.
+        unsafe { bindings::unregister_module_notifier(self.block.get()) };
+    }
+}
+
+/// What the kernel calls.
+///
+/// # Safety
+///
+/// Only for the module notifier chain: `module` points to a `struct module`.
+unsafe extern "C" fn notify<W: Watch>(
+    _block: *mut bindings::notifier_block,
+    state: c_ulong,
+    module: *mut c_void,
+) -> c_int {
+    /// `NOTIFY_DONE`. An error at COMING would make the module's loading fail.
+    const DONE: c_int = 0;
+
+    let event = match u32::try_from(state) {
+        Ok(bindings::module_state_MODULE_STATE_COMING) => Event::Coming,
+        Ok(bindings::module_state_MODULE_STATE_GOING) => Event::Going,
+        _ => return DONE,
+    };
+    // SAFETY: the chain passes the module, which lives during the call; its name is terminated.
+    let name = unsafe {
+        let name = &raw const (*module.cast::<bindings::module>()).name;
+        CStr::from_char_ptr(name.cast())
+    };
+    W::module_event(name, event);
+    DONE
+}
