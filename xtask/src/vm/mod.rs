@@ -1,2 +1,389 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The test VM: a stock kernel, the emulated GPU and the guest program.
+//! The test VM: a stock kernel, emulated GPUs, and the guest program that does what the host asks.
+//!
+//! ```no_run
+//! use guest::proto::Uname;
+//! use xtask::{kernel, ui::Ui, vm};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let ui = Ui::new();
+//! let kernel = kernel::prepare("trixie-backports", &ui)?;
+//! let mut vm = vm::Vm::boot(&kernel, vm::VmOptions::default(), &ui)?;
+//! println!("{}", vm.call(Uname {})?.release);
+//! vm.power_off()
+//! # }
+//! ```
+//!
+//! A boot counts only when the guest has said hello. From then on every request is answered, or the run ends at once
+//! with the reason and the console's last lines: [`machine`] watches QEMU and the console, this module the emulated
+//! GPUs and the time. QEMU is killed when the [`Vm`] is dropped.
+
+pub mod actions;
+pub mod initramfs;
+pub mod log;
+pub mod machine;
+pub mod mappings;
+pub mod modules;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use guest::proto::{Answer, Call, Failure, Frame, Hello, Outcome, PORT, PowerOff, Request};
+use rdna_emu::{Chip, Gpu};
+use tempfile::TempDir;
+
+use self::initramfs::{Base, GuestFile};
+use self::machine::Machine;
+use crate::kernel::Kernel;
+use crate::qemu::Qemu;
+use crate::ui::Ui;
+use crate::{guest_bin, project};
+
+/// How long a boot may take under TCG on a busy machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(240);
+/// How long a boot may take under KVM before TCG is tried: a broken KVM is mostly silent.
+const KVM_LIMIT: Duration = Duration::from_secs(30);
+/// How long powering off may take.
+const OFF_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to boot.
+#[derive(Debug, Clone)]
+pub struct VmOptions {
+    /// One emulated GPU per chip, each on its own PCIe root port.
+    pub gpus: Vec<Chip>,
+    /// Guest memory in MiB.
+    pub memory: u32,
+    /// Words to add to the kernel's command line.
+    pub cmdline: String,
+    /// Files to add to the guest.
+    pub files: Vec<GuestFile>,
+    /// Where the console's log and the GPUs' logs go; by default `target/vm` below the checkout.
+    pub logs: Option<PathBuf>,
+    /// First part of the logs' names.
+    pub name: String,
+}
+
+impl Default for VmOptions {
+    fn default() -> Self {
+        Self {
+            gpus: vec![Chip::Navi10],
+            memory: 2048,
+            cmdline: String::new(),
+            files: Vec::new(),
+            logs: None,
+            name: "vm".into(),
+        }
+    }
+}
+
+/// A booted VM.
+pub struct Vm {
+    // Dropped in this order: QEMU first, then the devices that it is connected to, then their sockets' folder.
+    machine: Machine,
+    gpus: Vec<Gpu>,
+    base: Base,
+    hello: Hello,
+    log: PathBuf,
+    next: u64,
+    _folder: TempDir,
+}
+
+/// How QEMU runs the guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accelerator {
+    Kvm,
+    Tcg,
+}
+
+/// Set once KVM was tried and failed; later boots do not try again.
+static KVM_FAILED: AtomicBool = AtomicBool::new(false);
+
+impl Vm {
+    /// Boots and waits for the guest's hello.
+    pub fn boot(kernel: &Kernel, options: VmOptions, ui: &Ui) -> Result<Vm> {
+        let program = guest_bin::build(ui)?;
+        let qemu = Qemu::find(&kernel.root)?;
+        let base = initramfs::base(kernel, &firmware(&options.gpus), ui)?;
+        ui.step("boot the VM", |step| {
+            if !KVM_FAILED.load(Ordering::Relaxed) && kvm_present() {
+                step.detail("with KVM");
+                match Self::start(kernel, &qemu, &program, &base, &options, Accelerator::Kvm) {
+                    Ok(vm) => return Ok(vm),
+                    Err(error) => {
+                        KVM_FAILED.store(true, Ordering::Relaxed);
+                        let why = error.to_string();
+                        let why = why.lines().next().unwrap_or_default();
+                        step.detail(format!("without KVM, which does not work here ({why})"));
+                    }
+                }
+            }
+            Self::start(kernel, &qemu, &program, &base, &options, Accelerator::Tcg)
+        })
+    }
+
+    fn start(
+        kernel: &Kernel,
+        qemu: &Qemu,
+        program: &Path,
+        base: &Base,
+        options: &VmOptions,
+        accelerator: Accelerator,
+    ) -> Result<Vm> {
+        let folder = tempfile::Builder::new()
+            .prefix("rmcp-vm")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let logs = options
+            .logs
+            .clone()
+            .unwrap_or_else(|| project::target_dir().join("vm"));
+        fs_err::create_dir_all(&logs)?;
+        let log = logs.join(format!("{}-console.log", options.name));
+
+        let init = GuestFile {
+            executable: true,
+            ..GuestFile::copy("/init", program)?
+        };
+        let initrd = folder.path().join("initrd");
+        let mut files = options.files.clone();
+        files.push(init);
+        initramfs::write(&initrd, base, &files)?;
+
+        let mut gpus = Vec::new();
+        let mut command = qemu.command();
+        machine_arguments(&mut command, options.memory, accelerator);
+        for (index, chip) in options.gpus.iter().enumerate() {
+            let socket = folder.path().join(format!("gpu{index}.sock"));
+            let gpu_log = logs.join(format!("{}-gpu{index}.log", options.name));
+            gpus.push(Gpu::start(
+                rdna_emu::Options::new(*chip, &socket).log(gpu_log),
+            )?);
+            gpu_arguments(&mut command, index, &socket);
+        }
+        let cmdline = format!(
+            "console=ttyS0 panic=-1 oops=panic ignore_loglevel log_buf_len=16M rcupdate.rcu_cpu_stall_timeout=120 {}",
+            options.cmdline
+        );
+        command
+            .arg("-kernel")
+            .arg(&kernel.vmlinuz)
+            .arg("-initrd")
+            .arg(&initrd)
+            .args(["-append", cmdline.trim()]);
+
+        let machine = Machine::start(command, PORT, &log)?;
+        let hello = Hello {
+            hello: String::new(),
+            release: String::new(),
+        };
+        let mut vm = Vm {
+            machine,
+            gpus,
+            base: base.clone(),
+            hello,
+            log,
+            next: 0,
+            _folder: folder,
+        };
+        let limit = if accelerator == Accelerator::Kvm {
+            KVM_LIMIT
+        } else {
+            BOOT_LIMIT
+        };
+        let line = vm.receive(limit).context("the guest did not come up")?;
+        // QEMU has read it whole before the guest runs.
+        fs_err::remove_file(&initrd)?;
+        vm.hello = serde_json::from_str(&line)
+            .with_context(|| format!("the guest's first line is no hello: {line}"))?;
+        if vm.hello.hello != Hello::MARK || vm.hello.release != kernel.release {
+            bail!(
+                "expected a hello from {} under {}, got {:?}",
+                Hello::MARK,
+                kernel.release,
+                vm.hello
+            );
+        }
+        Ok(vm)
+    }
+
+    /// Does what is asked; a failure in the guest is an error.
+    pub fn call<C: Call>(&mut self, call: C) -> Result<C::Reply> {
+        let request: Request = call.into();
+        let name = request.name();
+        self.outcome::<C>(request)?
+            .map_err(|failure| anyhow!(failure).context(format!("the guest failed at {name}")))
+    }
+
+    /// Does what is asked and hands back the guest's failure, if that is how it went, to be looked at.
+    pub fn attempt<C: Call>(&mut self, call: C) -> Result<Result<C::Reply, Failure>> {
+        self.outcome::<C>(call.into())
+    }
+
+    fn outcome<C: Call>(&mut self, request: Request) -> Result<Result<C::Reply, Failure>> {
+        let limit = limit(&request);
+        let name = request.name();
+        let id = self.next;
+        self.next += 1;
+        self.machine
+            .send(&serde_json::to_vec(&Frame { id, request })?)?;
+        let line = self
+            .receive(limit)
+            .with_context(|| format!("while the guest did {name}"))?;
+        let answer: Answer =
+            serde_json::from_str(&line).with_context(|| format!("not an answer: {line}"))?;
+        if answer.id != id {
+            bail!(
+                "the guest answered request {} instead of {id} ({name})",
+                answer.id
+            );
+        }
+        Ok(match answer.outcome {
+            Outcome::Ok(value) => Ok(serde_json::from_value(value)
+                .with_context(|| format!("an unexpected reply to {name}: {line}"))?),
+            Outcome::Error(failure) => Err(failure),
+        })
+    }
+
+    fn receive(&mut self, limit: Duration) -> Result<String> {
+        let gpus = &self.gpus;
+        let sick = || {
+            gpus.iter()
+                .find_map(Gpu::failure)
+                .map(|why| format!("the emulated GPU failed: {why}"))
+        };
+        self.machine.receive(limit, &sick)
+    }
+
+    /// The emulated GPU in slot `index`.
+    ///
+    /// # Panics
+    /// When the VM was booted with fewer GPUs.
+    #[must_use]
+    pub fn gpu(&self, index: usize) -> &Gpu {
+        &self.gpus[index]
+    }
+
+    /// How many emulated GPUs there are.
+    #[must_use]
+    pub fn gpus(&self) -> usize {
+        self.gpus.len()
+    }
+
+    /// What the guest said at its start.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// What the stock part of the guest's file system holds.
+    #[must_use]
+    pub fn stock(&self) -> &initramfs::Facts {
+        &self.base.facts
+    }
+
+    /// The console so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.machine.console().lines().join("\n")
+    }
+
+    /// The file that holds the console.
+    #[must_use]
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
+    /// Why the VM cannot be used any more, if it cannot.
+    #[must_use]
+    pub fn dead(&self) -> Option<&str> {
+        self.machine.dead()
+    }
+
+    /// Powers off and waits until QEMU has ended; a sound end is demanded.
+    pub fn power_off(mut self) -> Result<()> {
+        self.call(PowerOff {})?;
+        self.machine.wait(OFF_LIMIT)
+    }
+}
+
+/// How long the guest may take, for a machine that emulates its CPU and shares its own with others. A command that
+/// needs longer has hung.
+fn limit(request: &Request) -> Duration {
+    Duration::from_secs(match request {
+        // 12 s for amdgpu on an idle machine.
+        Request::Insmod(_) | Request::Rmmod(_) => 240,
+        // 50 MB of emulated SHA-256.
+        Request::Sha256(_)
+        | Request::StormWait(_)
+        | Request::StormStop(_)
+        | Request::StormStart(_) => 180,
+        _ => 120,
+    })
+}
+
+fn kvm_present() -> bool {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok()
+}
+
+fn machine_arguments(command: &mut std::process::Command, memory: u32, accelerator: Accelerator) {
+    let (accel, cpu) = match accelerator {
+        Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg => ("tcg,thread=multi", "max"),
+    };
+    command
+        .args([
+            "-nodefaults",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+        ])
+        .args([
+            "-object",
+            &format!("memory-backend-memfd,id=memory,size={memory}M,share=on"),
+        ])
+        .args([
+            "-machine",
+            "q35,memory-backend=memory",
+            "-m",
+            &format!("{memory}M"),
+        ])
+        .args(["-smp", "2", "-accel", accel, "-cpu", cpu]);
+}
+
+fn gpu_arguments(command: &mut std::process::Command, index: usize, socket: &Path) {
+    let slot = index + 1;
+    let device = serde_json::json!({
+        "driver": "vfio-user-pci",
+        "bus": format!("port{index}"),
+        "socket": { "type": "unix", "path": socket.to_string_lossy() },
+    });
+    command
+        .args([
+            "-device",
+            &format!("pcie-root-port,id=port{index},chassis={slot},slot={slot},pref64-reserve=1G,mem-reserve=64M"),
+        ])
+        .args(["-device", &device.to_string()]);
+}
+
+/// Name prefixes of the firmware files that these chips ask for.
+fn firmware(gpus: &[Chip]) -> Vec<&'static str> {
+    let mut names: Vec<_> = gpus
+        .iter()
+        .map(|chip| match chip {
+            Chip::Navi10 => "navi10_",
+            #[allow(unreachable_patterns, reason = "more chips will come")]
+            _ => "navi",
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One QEMU process: its console, its conversation with the guest, and the watch over both.
+//!
+//! QEMU gets one end of a socket pair as its standard input, which is the virtio-serial port's other side, and a pipe
+//! as its standard output, which is the serial console. One thread reads each, and whatever ends the run (the port
+//! closes, the console reports a panic, QEMU exits) arrives as an event, so a wait never outlasts the machine.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use fs_err as fs;
+
+/// How many of the last lines a report shows.
+const LAST: usize = 30;
+/// How often the emulated GPU is asked for its health while a reply is waited for.
+const PULSE: Duration = Duration::from_millis(200);
+
+/// Words on the console after which nothing more can come.
+const FATAL: &[&str] = &[
+    "Kernel panic - not syncing",
+    "KVM internal error",
+    "KVM: entry failed",
+];
+
+enum Event {
+    Line(String),
+    Dead(String),
+}
+
+/// A running QEMU.
+pub struct Machine {
+    child: Child,
+    port: UnixStream,
+    events: Receiver<Event>,
+    console: Console,
+    dead: Option<String>,
+}
+
+/// Every line of the console so far.
+#[derive(Clone, Default)]
+pub struct Console(Arc<Mutex<Vec<String>>>);
+
+impl Console {
+    /// All lines.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn push(&self, line: String) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
+    }
+
+    /// The last lines, indented, for a report.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let lines = self.lines();
+        let from = lines.len().saturating_sub(LAST);
+        lines[from..]
+            .iter()
+            .map(|line| format!("  | {line}\n"))
+            .collect()
+    }
+}
+
+impl Machine {
+    /// Starts `qemu`, to which the console and the port `name` are added; the console is kept in `log` too.
+    pub fn start(mut qemu: Command, name: &str, log: &Path) -> Result<Machine> {
+        let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
+        qemu.args(["-chardev", "socket,id=guest,fd=0"])
+            .args(["-device", "virtio-serial-pci"])
+            .args([
+                "-device",
+                &format!("virtserialport,chardev=guest,name={name}"),
+            ])
+            .args([
+                "-chardev",
+                "file,id=console,path=/dev/stdout",
+                "-serial",
+                "chardev:console",
+            ])
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = qemu.spawn().context("cannot start QEMU")?;
+        // The command still holds QEMU's end of the pair: while it does, the port never reports its end.
+        drop(qemu);
+        let (events, incoming) = channel();
+        let console = Console::default();
+        let log = Arc::new(Mutex::new(fs::File::create(log)?));
+        if let Some(out) = child.stdout.take() {
+            watch_console(out, console.clone(), Arc::clone(&log), events.clone());
+        }
+        if let Some(err) = child.stderr.take() {
+            watch_console(err, console.clone(), log, events.clone());
+        }
+        watch_port(
+            ours.try_clone().context("cannot duplicate the port")?,
+            events,
+        );
+        Ok(Machine {
+            child,
+            port: ours,
+            events: incoming,
+            console,
+            dead: None,
+        })
+    }
+
+    /// The console.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// Sends one line to the guest.
+    pub fn send(&mut self, line: &[u8]) -> Result<()> {
+        self.alive()?;
+        self.port
+            .write_all(line)
+            .and_then(|()| self.port.write_all(b"\n"))
+            .map_err(|error| {
+                let why = self.reason(&format!("the guest's port is closed ({error})"));
+                self.die(why)
+            })
+    }
+
+    /// Waits for the guest's next line. `sick` tells of failures that QEMU does not see.
+    pub fn receive(
+        &mut self,
+        limit: Duration,
+        sick: &dyn Fn() -> Option<String>,
+    ) -> Result<String> {
+        self.alive()?;
+        let until = Instant::now() + limit;
+        loop {
+            if let Some(why) = sick() {
+                return Err(self.die(why));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left.min(PULSE)) {
+                Ok(Event::Line(line)) => return Ok(line),
+                Ok(Event::Dead(why)) => {
+                    let why = self.reason(&why);
+                    return Err(self.die(sick().unwrap_or(why)));
+                }
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(self.die(format!("no answer within {} s", limit.as_secs())));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = self.reason("QEMU is gone");
+                    return Err(self.die(why));
+                }
+            }
+        }
+    }
+
+    /// Why the machine cannot go on, if it cannot.
+    pub fn dead(&self) -> Option<&str> {
+        self.dead.as_deref()
+    }
+
+    /// Waits until QEMU has ended by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<()> {
+        let until = Instant::now() + limit;
+        // QEMU's end closes the port and the console; the threads that read them hang up when both are closed.
+        loop {
+            match self
+                .events
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(self.die(format!(
+                        "the guest did not power off within {} s",
+                        limit.as_secs()
+                    )));
+                }
+            }
+        }
+        let status = self.child.wait().context("cannot wait for QEMU")?;
+        self.dead = Some("it was powered off".into());
+        if status.success() {
+            Ok(())
+        } else {
+            Err(anyhow!(
+                "QEMU ended with {status}:\n{}",
+                self.console.tail()
+            ))
+        }
+    }
+
+    fn alive(&self) -> Result<()> {
+        match &self.dead {
+            None => Ok(()),
+            Some(why) => Err(anyhow!(
+                "the VM is gone: {}",
+                why.lines().next().unwrap_or_default()
+            )),
+        }
+    }
+
+    /// The most telling cause: what the console says about a panic, else how QEMU ended, else `seen`.
+    fn reason(&mut self, seen: &str) -> String {
+        let lines = self.console.lines();
+        if let Some(line) = lines
+            .iter()
+            .find(|line| FATAL.iter().any(|words| line.contains(words)))
+        {
+            return line.trim().to_owned();
+        }
+        match self.child.try_wait() {
+            Ok(Some(status)) => format!("QEMU ended with {status}"),
+            _ => seen.to_owned(),
+        }
+    }
+
+    fn die(&mut self, why: String) -> anyhow::Error {
+        let error = anyhow!(
+            "the VM stopped: {why}; the last lines of its console:\n{}",
+            self.console.tail()
+        );
+        self.dead = Some(why);
+        error
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // By its own process id; an error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn watch_console(
+    from: impl Read + Send + 'static,
+    console: Console,
+    log: Arc<Mutex<fs::File>>,
+    events: Sender<Event>,
+) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            {
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                // The log is a help for people; a full disk must not end the run.
+                let _ = writeln!(log, "{line}");
+            }
+            let fatal = FATAL.iter().any(|words| line.contains(words));
+            console.push(line.clone());
+            if fatal {
+                let _ = events.send(Event::Dead(line));
+            }
+        }
+    });
+}
+
+fn watch_port(port: UnixStream, events: Sender<Event>) {
+    thread::spawn(move || {
+        for line in BufReader::new(port).lines() {
+            let Ok(line) = line else { break };
+            if events.send(Event::Line(line)).is_err() {
+                return;
+            }
+        }
+        let _ = events.send(Event::Dead("the guest's port was closed".into()));
+    });
+}
