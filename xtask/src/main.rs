@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line of `cargo xtask`; all work is done by the library.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -10,7 +11,7 @@ use xtask::check::tools::Tools;
 use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;
-use xtask::{check, module, project, tidy};
+use xtask::{check, demo, module, project, tidy};
 
 /// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
 ///
@@ -31,6 +32,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Set everything up, boot a VM and show what rmcp does to every kind of mapping
+    ///
+    /// Four phases: stock, mtype=uc, mtype=nc, and after rmmod. Ends with a failure when one page-table
+    /// entry is not as the policy says.
+    Demo {
+        #[command(flatten)]
+        which: Which,
+        /// Write the outcome for machines to this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Run every test and end with one line: N passed, N failed
     ///
     /// Runs rustfmt, the house rules, clippy for the workspace and (with the kernel's lint set) for the
@@ -132,6 +144,16 @@ fn main() -> ExitCode {
 
 fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
     match task {
+        Task::Demo { which, json } => {
+            let kernel = which.prepare(ui)?;
+            let good = demo::run(&kernel, json.as_deref(), ui)?;
+            finish(ui)?;
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
         Task::Check {
             kernel,
             refresh,
