@@ -2,11 +2,28 @@
 //! A running device: owns the thread that serves the socket and answers questions about the state.
 
 use crate::chip::Chip;
+use crate::device::Device;
+use crate::journal::Journal;
+use crate::mem::Memory;
 use crate::report::{DeviceFault, Submission, Unknown};
 use crate::tables::{AddressSpace, Entry, WalkError};
 use crate::units::{ByteSize, PageDirectory};
-use std::path::PathBuf;
+use crate::vfio::{Ended, Server};
+use rustix::event::{EventfdFlags, eventfd};
+use std::any::Any;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use thiserror::Error;
+
+/// What the driver and the BAR can cope with.
+const MIN_VRAM: ByteSize = ByteSize::mib(16);
+const MAX_VRAM: ByteSize = ByteSize::mib(4096);
 
 /// What to emulate and where.
 #[derive(Clone, Debug)]
@@ -68,16 +85,78 @@ pub enum Error {
     Failed(String),
 }
 
+/// What the thread and the owner share.
+#[derive(Debug)]
+struct Shared {
+    device: Mutex<Device>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Where the thread is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Serving,
+    Ended(Ended),
+    Failed(String),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic of the device's thread is reported by `failure`; what it left can still be read.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A device that waits for, or serves, one connection. Stops when dropped.
 #[derive(Debug)]
 pub struct Gpu {
     options: Options,
+    shared: Arc<Shared>,
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Gpu {
     /// Starts the device; the socket is bound and listening when this returns.
     pub fn start(options: Options) -> Result<Self, Error> {
-        Ok(Self { options })
+        let vram = options.vram;
+        if !vram.bytes().is_power_of_two() || vram < MIN_VRAM || vram > MAX_VRAM {
+            return Err(Error::Options(format!(
+                "{vram} of video memory; expected a power of two from {MIN_VRAM} to {MAX_VRAM}"
+            )));
+        }
+        let log = match &options.log {
+            Some(path) => Some(File::create(path).map_err(io(|| log_name(path)))?),
+            None => None,
+        };
+        let memory = Memory::new(vram).map_err(io(|| format!("allocating {vram} of VRAM")))?;
+        let device = Device::new(options.chip.spec(), memory, Journal::new(log))
+            .map_err(|e| Error::Options(format!("{}: {e}", options.chip)))?;
+        let socket = &options.socket;
+        remove_socket(socket)?;
+        let listener = UnixListener::bind(socket)
+            .map_err(io(|| format!("listening on {}", socket.display())))?;
+        let starting = || format!("starting the device for {}", socket.display());
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| io(starting)(e.into()))?;
+        let shared = Arc::new(Shared {
+            device: Mutex::new(device),
+            state: Mutex::new(State::Serving),
+            changed: Condvar::new(),
+        });
+        let (theirs, stop_theirs) = (
+            Arc::clone(&shared),
+            stop.try_clone().map_err(io(starting))?,
+        );
+        let thread = std::thread::Builder::new()
+            .name(format!("{}-emu", options.chip))
+            .spawn(move || serve(&theirs, &stop_theirs, &listener))
+            .map_err(io(starting))?;
+        Ok(Self {
+            options,
+            shared,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// What it was started with.
@@ -88,41 +167,119 @@ impl Gpu {
     /// One line about why the device stopped working (a panic, a broken protocol); `None` while
     /// it is healthy. A guest that disconnects is no failure.
     pub fn failure(&self) -> Option<String> {
-        None
+        match &*lock(&self.shared.state) {
+            State::Failed(why) => Some(why.clone()),
+            State::Serving | State::Ended(_) => None,
+        }
     }
 
     /// Whether a guest was connected and has gone.
     pub fn disconnected(&self) -> bool {
-        false
+        *lock(&self.shared.state) == State::Ended(Ended::Disconnected)
+    }
+
+    /// Waits until the guest has gone; an error when the device failed.
+    pub fn wait(&self) -> Result<(), Error> {
+        let mut state = lock(&self.shared.state);
+        while *state == State::Serving {
+            state = self
+                .shared
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        match &*state {
+            State::Failed(why) => Err(Error::Failed(why.clone())),
+            State::Serving | State::Ended(_) => Ok(()),
+        }
     }
 
     /// The indirect buffers of user processes that were executed so far, in order.
     pub fn submissions(&self) -> Vec<Submission> {
-        Vec::new()
+        lock(&self.shared.device).bus.journal.submissions()
     }
 
     /// Reads every entry below `root`: leaves, PRT and directories.
     pub fn walk(&self, root: PageDirectory) -> Result<AddressSpace, Error> {
-        Err(Error::Failed(format!(
-            "walking {root} is not implemented yet"
-        )))
+        Ok(lock(&self.shared.device).walk(root)?)
     }
 
     /// The entries of VMID 0's flat table that are not zero.
     pub fn gart(&self) -> Result<Vec<Entry>, Error> {
-        Ok(Vec::new())
+        Ok(lock(&self.shared.device).gart()?)
     }
 
     /// Registers, packets and messages that the driver used and the model does not know.
     pub fn unknowns(&self) -> Vec<Unknown> {
-        Vec::new()
+        lock(&self.shared.device).bus.journal.unknowns()
     }
 
     /// Errors that hardware would have reported.
     pub fn faults(&self) -> Vec<DeviceFault> {
-        Vec::new()
+        lock(&self.shared.device).bus.journal.faults()
     }
 
     /// Stops serving, closes the socket and frees the memory.
     pub fn stop(self) {}
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // The counter of an eventfd cannot overflow by adding one.
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            // The thread catches its panics; there is nothing to learn from the result.
+            let _ = thread.join();
+        }
+        // Somebody else may have removed it already.
+        let _ = remove_socket(&self.options.socket);
+    }
+}
+
+/// The thread: serves, and leaves word of how it ended.
+fn serve(shared: &Shared, stop: &OwnedFd, listener: &UnixListener) {
+    let server = Server {
+        stop: stop.as_fd(),
+        device: &shared.device,
+    };
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| server.run(listener)));
+    let state = match outcome {
+        Ok(Ok(ended)) => State::Ended(ended),
+        Ok(Err(e)) => State::Failed(format!("vfio-user connection: {e}")),
+        Err(panic) => State::Failed(format!("the device panicked: {}", panic_text(&*panic))),
+    };
+    lock(&shared.device).bus.journal.flush();
+    *lock(&shared.state) = state;
+    shared.changed.notify_all();
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+fn io(what: impl FnOnce() -> String) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Io {
+        what: what(),
+        source,
+    }
+}
+
+fn log_name(path: &Path) -> String {
+    format!("creating the log {}", path.display())
+}
+
+/// Removes a socket that an earlier run left; anything else in its place stays.
+fn remove_socket(path: &Path) -> Result<(), Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            std::fs::remove_file(path).map_err(io(|| format!("removing {}", path.display())))
+        }
+        Ok(_) => Err(Error::Options(format!(
+            "{} exists and is no socket; choose another path",
+            path.display()
+        ))),
+        Err(_) => Ok(()),
+    }
 }

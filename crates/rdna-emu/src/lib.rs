@@ -16,11 +16,22 @@
 //!
 //! What is modelled, what is not, and where each register comes from: see the crate's README.
 
+mod blocks;
+mod bus;
+mod bytes;
 mod chip;
+mod device;
+mod discovery;
 mod gpu;
+mod journal;
+mod mem;
+mod pci;
+mod regs;
 mod report;
 pub mod tables;
 mod units;
+mod vbios;
+mod vfio;
 
 pub use chip::Chip;
 pub use gpu::{Error, Gpu, Options};

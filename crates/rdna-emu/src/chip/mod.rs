@@ -4,6 +4,8 @@
 //! A new chip is a new file here with one [`Spec`]; the blocks ask the spec and have no branch per
 //! chip. Used by everything that depends on identity: `discovery`, `vbios`, `pci`, `regs`.
 
+mod navi10;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -23,6 +25,162 @@ impl Chip {
         match self {
             Self::Navi10 => "navi10",
         }
+    }
+}
+
+impl Chip {
+    /// What is known about it.
+    pub(crate) const fn spec(self) -> &'static Spec {
+        match self {
+            Self::Navi10 => &navi10::SPEC,
+        }
+    }
+}
+
+/// A hardware block that has its own registers or version (AMD's hardware IDs: `soc15_hw_ip.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ip {
+    Gc,
+    Sdma,
+    Mmhub,
+    Osssys,
+    Hdp,
+    Nbio,
+    Mp0,
+    Mp1,
+    Athub,
+    Smuio,
+    Thm,
+    Clk,
+    Df,
+    Umc,
+    Vcn,
+    Dcn,
+}
+
+impl Ip {
+    /// The number in the discovery table; instances of SDMA differ in it.
+    pub(crate) const fn hardware_id(self, instance: u16) -> u16 {
+        match self {
+            Self::Mp1 => 1,
+            Self::Thm => 3,
+            Self::Smuio => 4,
+            Self::Clk => 6,
+            Self::Gc => 11,
+            Self::Vcn => 12,
+            Self::Mmhub => 34,
+            Self::Athub => 35,
+            Self::Osssys => 40,
+            Self::Hdp => 41,
+            Self::Sdma => 42 + instance,
+            Self::Df => 46,
+            Self::Nbio => 108,
+            Self::Umc => 150,
+            Self::Mp0 => 255,
+            Self::Dcn => 271,
+        }
+    }
+}
+
+/// One block of a chip.
+#[derive(Debug)]
+pub(crate) struct IpBlock {
+    pub(crate) ip: Ip,
+    pub(crate) instance: u16,
+    /// Major, minor, revision.
+    pub(crate) version: (u8, u8, u8),
+    /// Dword addresses that register offsets count from.
+    pub(crate) bases: &'static [u32],
+}
+
+/// The registers of one block, as text: see `regs::table`.
+#[derive(Debug)]
+pub(crate) struct RegisterTable {
+    pub(crate) ip: Ip,
+    pub(crate) text: &'static str,
+}
+
+/// Everything that identifies a chip.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) device_id: u16,
+    pub(crate) revision: u8,
+    pub(crate) subsystem: (u16, u16),
+    /// The text in the VBIOS that the driver prints.
+    pub(crate) part_number: &'static str,
+    pub(crate) ips: &'static [IpBlock],
+    pub(crate) registers: &'static [RegisterTable],
+    pub(crate) gc: GcConfig,
+    /// How many SDMA engines there are.
+    pub(crate) sdma_engines: usize,
+    /// What the SMU answers about itself: interface version and firmware version.
+    pub(crate) smu: SmuVersions,
+    /// Where video memory begins in VMID 0's address space.
+    pub(crate) fb_base: u64,
+}
+
+impl Spec {
+    /// The dword addresses that `ip`'s register offsets count from.
+    pub(crate) fn bases(&self, ip: Ip) -> Option<&'static [u32]> {
+        self.ips.iter().find(|b| b.ip == ip).map(|b| b.bases)
+    }
+}
+
+/// Versions that the SMU reports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SmuVersions {
+    pub(crate) interface: u32,
+    pub(crate) firmware: u32,
+}
+
+/// The shape of the graphics core: the body of `struct gc_info_v1_0` (`discovery.h`), in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GcConfig {
+    pub(crate) shader_engines: u32,
+    pub(crate) wgp0_per_sa: u32,
+    pub(crate) wgp1_per_sa: u32,
+    pub(crate) rb_per_se: u32,
+    pub(crate) gl2c: u32,
+    pub(crate) gprs: u32,
+    pub(crate) max_gs_threads: u32,
+    pub(crate) gs_table_depth: u32,
+    pub(crate) gsprim_buffer_depth: u32,
+    pub(crate) parameter_cache_depth: u32,
+    pub(crate) double_offchip_lds_buffer: u32,
+    pub(crate) wave_size: u32,
+    pub(crate) max_waves_per_simd: u32,
+    pub(crate) max_scratch_slots_per_cu: u32,
+    pub(crate) lds_size: u32,
+    pub(crate) sc_per_se: u32,
+    pub(crate) sa_per_se: u32,
+    pub(crate) packers_per_sc: u32,
+    pub(crate) gl2a: u32,
+}
+
+impl GcConfig {
+    /// The numbers in the order of the discovery table.
+    pub(crate) const fn words(&self) -> [u32; 19] {
+        [
+            self.shader_engines,
+            self.wgp0_per_sa,
+            self.wgp1_per_sa,
+            self.rb_per_se,
+            self.gl2c,
+            self.gprs,
+            self.max_gs_threads,
+            self.gs_table_depth,
+            self.gsprim_buffer_depth,
+            self.parameter_cache_depth,
+            self.double_offchip_lds_buffer,
+            self.wave_size,
+            self.max_waves_per_simd,
+            self.max_scratch_slots_per_cu,
+            self.lds_size,
+            self.sc_per_se,
+            self.sa_per_se,
+            self.packers_per_sc,
+            self.gl2a,
+        ]
     }
 }
 

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! GFX: the command processor with its queues (KIQ, graphics, compute), and the status registers of
+//! the graphics core that the driver waits for.
+//!
+//! Registers: `gc_10_1_0_offset.h` (CP_*, RLC_*, GRBM_*). The KIQ is set up by registers
+//! (`gfx_v10_0_kiq_init_register`), the others by packets that the KIQ executes. Shaders are not
+//! executed, firmware images are not run. KFD's run lists are read, their user queues are counted
+//! as unknown and not executed.
+
+mod packet;
+mod pm4;
+mod queue;
+
+use super::ih::{Client, Vector};
+use super::{Block, Doorbell, Step};
+use crate::bus::{Bus, Space};
+use crate::regs::{Reg, Token, Wiring, WiringError};
+use crate::report::Access;
+use packet::{Effect, MapQueues, Outcome, Unit, UnmapQueues};
+use queue::{Queue, Setup};
+use std::collections::BTreeMap;
+
+const HQD_ACTIVE: Token = 0;
+const HQD_DEQUEUE: Token = 1;
+const CPC_INT: Token = 2;
+/// `CPC_INT_STATUS.GENERIC2`: the KIQ's fence interrupt, source 178.
+const GENERIC2: u32 = 1 << 29;
+const GENERIC2_SOURCE: u8 = 178;
+/// Instruction cache invalidated and primed, `CP_*_IC_OP_CNTL`.
+const IC_DONE: u32 = 1 << 1 | 1 << 5;
+/// `CP_HQD_PQ_DOORBELL_CONTROL.DOORBELL_OFFSET`, in bytes.
+const DOORBELL_OFFSET: u32 = 0x0fff_fffc;
+/// `GRBM_GFX_CNTL`: pipe, ME, queue.
+const SELECT_MASK: u32 = 0xf;
+const SELECT_QUEUE_SHIFT: u32 = 8;
+/// Queues at a time; the hardware has fewer.
+const QUEUES: usize = 256;
+
+#[derive(Debug)]
+struct Hqd {
+    select: Reg,
+    base: Reg,
+    base_high: Reg,
+    control: Reg,
+    rptr: Reg,
+    report: Reg,
+    report_high: Reg,
+    doorbell: Reg,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Cp {
+    hqd: Hqd,
+    /// By the doorbell's dword index.
+    queues: BTreeMap<u32, Queue>,
+    kiq: Option<u32>,
+    /// The queue that had its turn last.
+    last: u32,
+}
+
+impl Cp {
+    /// Claims its registers.
+    pub(crate) fn new(w: &mut Wiring<'_>) -> Result<Self, WiringError> {
+        for name in ["PFP", "ME", "CE", "CPC"] {
+            w.always_set(&format!("CP_{name}_IC_OP_CNTL"), IC_DONE)?;
+        }
+        // Idle, and every request to the run-list controller is done at once.
+        for name in ["RLC_SAFE_MODE", "CP_STAT", "GRBM_STATUS", "GRBM_STATUS2"] {
+            w.fixed(name, 0)?;
+        }
+        w.on_write("CP_HQD_ACTIVE", HQD_ACTIVE)?;
+        w.fixed("CP_HQD_ACTIVE", 0)?;
+        w.on_write("CP_HQD_DEQUEUE_REQUEST", HQD_DEQUEUE)?;
+        w.on_write("CPC_INT_STATUS", CPC_INT)?;
+        Ok(Self {
+            hqd: Hqd {
+                select: w.reg("GRBM_GFX_CNTL")?,
+                base: w.reg("CP_HQD_PQ_BASE")?,
+                base_high: w.reg("CP_HQD_PQ_BASE_HI")?,
+                control: w.reg("CP_HQD_PQ_CONTROL")?,
+                rptr: w.reg("CP_HQD_PQ_RPTR")?,
+                report: w.reg("CP_HQD_PQ_RPTR_REPORT_ADDR")?,
+                report_high: w.reg("CP_HQD_PQ_RPTR_REPORT_ADDR_HI")?,
+                doorbell: w.reg("CP_HQD_PQ_DOORBELL_CONTROL")?,
+            },
+            queues: BTreeMap::new(),
+            kiq: None,
+            last: 0,
+        })
+    }
+
+    fn add(&mut self, bus: &mut Bus, doorbell: u32, queue: Queue) {
+        if self.queues.len() >= QUEUES {
+            bus.journal
+                .fault("too many queues", format_args!("{queue:?} refused"));
+            return;
+        }
+        bus.journal
+            .log(format_args!("QUEUE doorbell {doorbell:#x}: {queue:?}"));
+        self.queues.insert(doorbell, queue);
+    }
+
+    /// The queue whose registers are selected becomes active.
+    fn activate(&mut self, bus: &mut Bus) {
+        let select = bus.regs.get(self.hqd.select);
+        let id = select & SELECT_MASK | (select >> SELECT_QUEUE_SHIFT & 7) << 4;
+        let setup = Setup {
+            base: bus.regs.pair(self.hqd.base, self.hqd.base_high),
+            control: bus.regs.get(self.hqd.control),
+            rptr: bus.regs.get(self.hqd.rptr),
+            report_to: bus.regs.pair(self.hqd.report, self.hqd.report_high),
+        };
+        let doorbell = (bus.regs.get(self.hqd.doorbell) & DOORBELL_OFFSET) >> 2;
+        let id = u8::try_from(id).unwrap_or(0);
+        let queue = Queue::new("kiq".to_owned(), id, Space::Kernel, setup);
+        if let Some(old) = self.kiq.replace(doorbell) {
+            self.queues.remove(&old);
+        }
+        self.add(bus, doorbell, queue);
+    }
+
+    fn map(&mut self, bus: &mut Bus, map: MapQueues) {
+        let setup = Setup::from_descriptor(bus, map.descriptor);
+        let kind = match map.engine {
+            4 => "gfx",
+            0 => "compute",
+            _ => "queue",
+        };
+        let name = format!("{kind}_{:x}", map.doorbell);
+        let mut queue = Queue::new(name, map.id, Space::Kernel, setup);
+        let wptr = bus.read_u64(Space::Kernel, map.wptr);
+        queue.set_end(bus, wptr);
+        self.add(bus, map.doorbell, queue);
+    }
+
+    fn unmap(&mut self, bus: &mut Bus, unmap: &UnmapQueues) {
+        for doorbell in &unmap.doorbells {
+            if self.queues.remove(doorbell).is_some() {
+                bus.journal
+                    .log(format_args!("UNMAP doorbell {doorbell:#x}"));
+            }
+        }
+    }
+
+    fn apply(&mut self, bus: &mut Bus, effect: Effect) {
+        match effect {
+            Effect::Map(map) => self.map(bus, map),
+            Effect::Unmap(unmap) => self.unmap(bus, &unmap),
+            Effect::UserQueue(what) => bus.journal.unknown(
+                Access::Packet,
+                what,
+                format_args!("user queues are not executed"),
+            ),
+        }
+    }
+
+    /// One packet of one queue; `None` when it has none.
+    fn step_queue(&mut self, bus: &mut Bus, doorbell: u32) -> Option<Step> {
+        let mut queue = self.queues.remove(&doorbell)?;
+        let depth = queue.depth();
+        let Some(&mut stream) = queue.current() else {
+            queue.report(bus);
+            self.queues.insert(doorbell, queue);
+            return None;
+        };
+        let mut effects = Vec::new();
+        let unit = Unit {
+            name: &queue.name,
+            id: queue.id,
+            depth,
+            effects: &mut effects,
+        };
+        let step = match packet::execute(bus, unit, &stream) {
+            Outcome::Wait => {
+                queue.report(bus);
+                Step::Blocked
+            }
+            Outcome::Done { dwords } => {
+                queue.advance(bus, dwords, None);
+                Step::Worked
+            }
+            Outcome::Call { dwords, buffer } => {
+                queue.advance(bus, dwords, Some(buffer));
+                Step::Worked
+            }
+        };
+        self.queues.insert(doorbell, queue);
+        for effect in effects {
+            self.apply(bus, effect);
+        }
+        Some(step)
+    }
+}
+
+impl Block for Cp {
+    fn reset(&mut self, _bus: &mut Bus) {
+        self.queues.clear();
+        self.kiq = None;
+    }
+
+    fn written(&mut self, bus: &mut Bus, token: Token, value: u32) {
+        match token {
+            HQD_ACTIVE if value & 1 == 1 => self.activate(bus),
+            HQD_DEQUEUE if value != 0 => {
+                if let Some(doorbell) = self.kiq.take() {
+                    self.queues.remove(&doorbell);
+                }
+            }
+            CPC_INT if value & GENERIC2 != 0 => {
+                let kiq = self.kiq.and_then(|k| self.queues.get(&k));
+                let id = kiq.map_or(0, |q| q.id);
+                bus.interrupt(Vector::kernel(Client::GrbmCp, GENERIC2_SOURCE, id));
+            }
+            _ => {}
+        }
+    }
+
+    fn doorbell(&mut self, bus: &mut Bus, bell: Doorbell) -> bool {
+        let Some(queue) = self.queues.get_mut(&bell.index) else {
+            return false;
+        };
+        if bell.whole {
+            queue.set_end(bus, bell.value);
+        }
+        true
+    }
+
+    fn step(&mut self, bus: &mut Bus) -> Step {
+        let after = self.queues.range(self.last.saturating_add(1)..);
+        let order: Vec<u32> = after
+            .chain(self.queues.range(..=self.last))
+            .map(|(doorbell, _)| *doorbell)
+            .collect();
+        let mut result = Step::Idle;
+        for doorbell in order {
+            match self.step_queue(bus, doorbell) {
+                Some(Step::Worked) => {
+                    self.last = doorbell;
+                    return Step::Worked;
+                }
+                Some(Step::Blocked) => result = Step::Blocked,
+                _ => {}
+            }
+        }
+        result
+    }
+}

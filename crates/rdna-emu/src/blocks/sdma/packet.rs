@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! SDMA packets: layouts from `navi10_sdma_pkt_open.h`, use from `sdma_v5_0.c`.
+//!
+//! Dword 0: opcode in bits 7:0, sub-opcode in 15:8, the rest depends. A packet that is not known
+//! is counted, and one dword is skipped.
+
+use crate::blocks::ih::{Client, Vector};
+use crate::blocks::ring::{Packet, Stream};
+use crate::bus::{Bus, Space};
+use crate::regs::Reg;
+use crate::report::{Access, Submission};
+use crate::units::{GpuVa, PageDirectory, Vmid};
+
+/// `SDMA_OP_*`.
+mod op {
+    pub(super) const NOP: u32 = 0;
+    pub(super) const COPY: u32 = 1;
+    pub(super) const WRITE: u32 = 2;
+    pub(super) const INDIRECT: u32 = 4;
+    pub(super) const FENCE: u32 = 5;
+    pub(super) const TRAP: u32 = 6;
+    pub(super) const POLL_REGMEM: u32 = 8;
+    pub(super) const COND_EXE: u32 = 9;
+    pub(super) const ATOMIC: u32 = 10;
+    pub(super) const CONST_FILL: u32 = 11;
+    pub(super) const PTEPDE: u32 = 12;
+    pub(super) const TIMESTAMP: u32 = 13;
+    pub(super) const SRBM_WRITE: u32 = 14;
+    pub(super) const GPUVM_INV: u32 = 16;
+    pub(super) const GCR_REQ: u32 = 17;
+}
+/// `SDMA_SUBOP_POLL_*` that stand alone.
+const POLL_MEM: u32 = 0;
+const VM_INVALIDATION: u32 = 4;
+/// `SDMA0__SRCID__SDMA_TRAP`.
+const TRAP_SOURCE: u8 = 224;
+/// Bytes moved at a time by copies and fills.
+const CHUNK: u64 = 64 << 10;
+/// The largest count that a packet of this engine version can carry.
+const COUNT: u32 = 0x003f_ffff;
+
+/// Which engine executes, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unit<'a> {
+    pub(super) engine: u8,
+    pub(super) name: &'a str,
+    /// In an indirect buffer already: it may not call another one.
+    pub(super) in_buffer: bool,
+}
+
+/// What a packet did.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is done and has this length.
+    Done { dwords: u64 },
+    /// Go on in this buffer, then behind the packet.
+    Call { dwords: u64, buffer: Stream },
+    /// Try it again later.
+    Wait,
+}
+
+fn done(dwords: u64) -> Outcome {
+    Outcome::Done { dwords }
+}
+
+/// Executes the packet at the read position of `stream`.
+pub(super) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome {
+    let p = stream.head(bus);
+    let space = stream.space;
+    let header = p.dword(0);
+    let sub = header >> 8 & 0xff;
+    match header & 0xff {
+        op::NOP => done(1 + u64::from(header >> 16 & 0x3fff)),
+        op::COPY if sub == 0 => copy(bus, space, &p),
+        op::WRITE if sub == 0 => write(bus, space, &p, stream),
+        op::INDIRECT if !unit.in_buffer => indirect(bus, unit, &p),
+        op::FENCE => {
+            bus.write(space, GpuVa(p.qword(1) & !3), &p.dword(3).to_le_bytes());
+            done(4)
+        }
+        op::TRAP => {
+            let mut vector = Vector::kernel(Client::Sdma(unit.engine), TRAP_SOURCE, 0);
+            vector.vmid = space.vmid();
+            vector.data[0] = p.dword(1) & 0x0fff_ffff;
+            bus.interrupt(vector);
+            done(2)
+        }
+        op::POLL_REGMEM if sub == POLL_MEM => poll(bus, space, &p),
+        op::POLL_REGMEM if sub == VM_INVALIDATION => done(4),
+        op::COND_EXE => {
+            let matches = bus.read_u32(space, GpuVa(p.qword(1) & !3)) == p.dword(3);
+            let skipped = if matches { 0 } else { p.dword(4) & 0x3fff };
+            done(5 + u64::from(skipped))
+        }
+        op::ATOMIC => atomic(bus, space, &p),
+        op::CONST_FILL => fill(bus, space, &p),
+        op::PTEPDE if sub == 0 => ptepde(bus, space, &p),
+        op::TIMESTAMP => {
+            let clock = super::super::clock();
+            bus.write(space, GpuVa(p.qword(1) & !7), &clock.to_le_bytes());
+            done(3)
+        }
+        op::SRBM_WRITE => srbm_write(bus, unit, space, &p),
+        op::GPUVM_INV => done(4),
+        op::GCR_REQ => done(5),
+        opcode => {
+            let what = format!("SDMA packet op {opcode} sub {sub}");
+            bus.journal.unknown(
+                Access::Packet,
+                what,
+                format_args!("{} {header:#010x}: one dword skipped", unit.name),
+            );
+            done(1)
+        }
+    }
+}
+
+/// Linear copy: 1 count − 1, 2 swap, 3-4 source, 5-6 destination.
+fn copy(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
+    let bytes = u64::from(p.dword(1) & COUNT) + 1;
+    let (from, to) = (p.address(3), p.address(5));
+    let mut buffer = Vec::new();
+    let mut at = 0;
+    while at < bytes {
+        let n = CHUNK.min(bytes - at);
+        buffer.resize(usize::try_from(n).unwrap_or(0), 0);
+        bus.read(space, from.plus(at), &mut buffer);
+        bus.write(space, to.plus(at), &buffer);
+        at += n;
+    }
+    done(7)
+}
+
+/// Linear write: 1-2 destination, 3 dwords − 1, then data.
+fn write(bus: &mut Bus, space: Space, p: &Packet, stream: &Stream) -> Outcome {
+    let dwords = u64::from(p.dword(3) & 0x000f_ffff) + 1;
+    let data = stream.bytes(bus, 4, dwords);
+    bus.write(space, p.address(1), &data);
+    done(4 + dwords)
+}
+
+/// Indirect buffer: VMID in bits 19:16 of dword 0; 1-2 address, 3 dwords, 4-5 save area.
+fn indirect(bus: &mut Bus, unit: Unit<'_>, p: &Packet) -> Outcome {
+    let vmid = Vmid(u8::try_from(p.dword(0) >> 16 & 0xf).unwrap_or(0));
+    let space = bus.gmc.space(&bus.regs, vmid);
+    let address = GpuVa(p.qword(1) & !0x1f);
+    let dwords = p.dword(3) & 0x000f_ffff;
+    if vmid != Vmid::KERNEL {
+        submission(bus, unit.name, space, address, dwords);
+    }
+    let buffer = Stream::buffer(space, address, dwords);
+    Outcome::Call { dwords: 6, buffer }
+}
+
+/// Notes that a process's buffer runs.
+pub(crate) fn submission(bus: &mut Bus, engine: &str, space: Space, address: GpuVa, dwords: u32) {
+    let Space::Process { vmid, root, .. } = space else {
+        return;
+    };
+    let first_dword = bus.read_u32(space, address);
+    let root = PageDirectory(root.0);
+    bus.journal.submission(|seq| Submission {
+        seq,
+        engine: engine.to_owned(),
+        vmid,
+        root,
+        address,
+        dwords,
+        first_dword,
+    });
+}
+
+/// Whether `value` stands to `reference` as the packet's FUNC field asks.
+pub(crate) fn compare(function: u32, value: u32, reference: u32) -> bool {
+    match function {
+        1 => value < reference,
+        2 => value <= reference,
+        3 => value == reference,
+        4 => value != reference,
+        5 => value >= reference,
+        6 => value > reference,
+        _ => true,
+    }
+}
+
+/// Poll: FUNC in bits 30:28, MEM_POLL in bit 31, HDP_FLUSH in bit 26; 1-2 address (or registers
+/// times 4), 3 reference, 4 mask.
+fn poll(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
+    let header = p.dword(0);
+    let value = if header >> 31 == 1 {
+        bus.read_u32(space, GpuVa(p.qword(1) & !3))
+    } else {
+        if header >> 26 & 1 == 1 {
+            bus.write_reg(Reg(p.dword(2) >> 2 & 0x3ffff), p.dword(3));
+        }
+        bus.read_reg(Reg(p.dword(1) >> 2 & 0x3ffff))
+    };
+    if compare(header >> 28 & 7, value & p.dword(4), p.dword(3)) {
+        done(6)
+    } else {
+        Outcome::Wait
+    }
+}
+
+/// 64-bit atomics: operation in bits 31:25 of dword 0; 1-2 address, 3-4 operand, 5-6 compared.
+fn atomic(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
+    let operation = p.dword(0) >> 25 & 0x3f;
+    let at = GpuVa(p.qword(1) & !7);
+    let (old, operand) = (bus.read_u64(space, at), p.qword(3));
+    // `TC_OP_ATOMIC_*_RTN_64` of `navi10_enum.h`; 0x40 more: without return.
+    let new = match operation {
+        0x27 => operand,
+        0x28 if old == p.qword(5) => operand,
+        0x28 => old,
+        0x2f => old.wrapping_add(operand),
+        0x30 => old.wrapping_sub(operand),
+        0x35 => old & operand,
+        0x36 => old | operand,
+        0x37 => old ^ operand,
+        _ => {
+            let what = format!("SDMA atomic operation {operation:#x}");
+            bus.journal
+                .unknown(Access::Packet, what, format_args!("memory unchanged"));
+            old
+        }
+    };
+    bus.write(space, at, &new.to_le_bytes());
+    done(8)
+}
+
+/// Constant fill: 1-2 destination, 3 value, 4 bytes − 1.
+fn fill(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
+    let (to, bytes) = (p.address(1), u64::from(p.dword(4) & COUNT) + 1);
+    let pattern = p.dword(3).to_le_bytes();
+    let chunk: Vec<u8> = pattern.repeat(usize::try_from(CHUNK.min(bytes + 3) / 4).unwrap_or(0));
+    let mut at = 0;
+    while at < bytes {
+        let n = (chunk.len() as u64).min(bytes - at);
+        bus.write(
+            space,
+            to.plus(at),
+            &chunk[..usize::try_from(n).unwrap_or(0)],
+        );
+        at += n.max(1);
+    }
+    done(5)
+}
+
+/// Page-table entries: 1-2 destination, 3-4 flags, 5-6 first address, 7-8 step, 9 entries − 1.
+fn ptepde(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
+    let (to, flags, first, step) = (p.address(1), p.qword(3), p.qword(5), p.qword(7));
+    let count = u64::from(p.dword(9) & 0x0007_ffff) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(count * 8).unwrap_or(0));
+    for i in 0..count {
+        let entry = first.wrapping_add(step.wrapping_mul(i)) | flags;
+        bytes.extend_from_slice(&entry.to_le_bytes());
+    }
+    bus.write(space, to, &bytes);
+    done(10)
+}
+
+/// Register write: 1 register, 2 value. Not for processes.
+fn srbm_write(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
+    let (reg, value) = (Reg(p.dword(1) & 0x3ffff), p.dword(2));
+    if space == Space::Kernel {
+        bus.write_reg(reg, value);
+    } else {
+        let what = bus.regs.describe(reg);
+        bus.journal.fault(
+            &format!("{} register write by a process", unit.name),
+            format_args!("{what} = {value:#x}: refused"),
+        );
+    }
+    done(3)
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What every block sees of the rest of the chip: registers, memory through the VMs, interrupts,
+//! and the journal.
+//!
+//! A register write by an engine's packet takes effect at once for storage and for the memory
+//! controller; other blocks hear of it when the packet is done ([`Bus::take_pending`]).
+
+use crate::blocks::{gmc::Gmc, ih::Ih};
+use crate::chip::Spec;
+use crate::journal::Journal;
+use crate::mem::Memory;
+use crate::regs::{Owner, Reg, RegisterFile, Token, Wiring, WiringError};
+use crate::report::Access;
+use crate::tables::Depth;
+use crate::units::{GpuVa, PageDirectory, Vmid};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+/// Whose addresses an engine uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// VMID 0.
+    Kernel,
+    /// A process: the tables below `root`.
+    Process {
+        vmid: Vmid,
+        root: PageDirectory,
+        depth: Depth,
+    },
+}
+
+impl Space {
+    /// The VM context.
+    pub(crate) fn vmid(self) -> Vmid {
+        match self {
+            Self::Kernel => Vmid::KERNEL,
+            Self::Process { vmid, .. } => vmid,
+        }
+    }
+}
+
+/// A register write that a block must still hear of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingWrite {
+    pub(crate) block: u8,
+    pub(crate) token: Token,
+    pub(crate) value: u32,
+}
+
+/// Register writes that one access may cause in a chain before the rest is dropped.
+const PENDING: usize = 4096;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    pub(crate) regs: RegisterFile,
+    pub(crate) memory: Memory,
+    pub(crate) journal: Journal,
+    pub(crate) gmc: Gmc,
+    pub(crate) ih: Ih,
+    /// The eventfd behind MSI vector 0.
+    pub(crate) msi: Option<OwnedFd>,
+    pending: VecDeque<PendingWrite>,
+}
+
+impl Bus {
+    /// The bus of a chip.
+    pub(crate) fn new(spec: &Spec, memory: Memory, journal: Journal) -> Result<Self, WiringError> {
+        let mut regs = RegisterFile::new(spec)?;
+        let vram = memory.vram_size();
+        let gmc = Gmc::new(&mut Wiring::new(&mut regs, Owner::Gmc), spec, vram)?;
+        let ih = Ih::new(&mut Wiring::new(&mut regs, Owner::Gmc))?;
+        Ok(Self {
+            regs,
+            memory,
+            journal,
+            gmc,
+            ih,
+            msi: None,
+            pending: VecDeque::new(),
+        })
+    }
+
+    /// Power-on state of what the bus itself holds. Memory keeps its contents.
+    pub(crate) fn reset(&mut self) {
+        self.regs.reset();
+        self.pending.clear();
+    }
+
+    /// Reads a register for a packet; one whose owner must be asked gives what is stored.
+    pub(crate) fn read_reg(&mut self, reg: Reg) -> u32 {
+        self.note(Access::Read, reg, 0);
+        self.regs.read(reg).unwrap_or_else(|_| self.regs.get(reg))
+    }
+
+    /// Writes a register.
+    pub(crate) fn write_reg(&mut self, reg: Reg, value: u32) {
+        self.note(Access::Write, reg, value);
+        self.regs.set(reg, value);
+        match self.regs.hook(reg) {
+            None => {}
+            Some((Owner::Gmc, token)) => {
+                let Self { gmc, regs, .. } = self;
+                gmc.written(regs, token, value);
+            }
+            Some((Owner::Block(block), token)) if self.pending.len() < PENDING => {
+                self.pending.push_back(PendingWrite {
+                    block,
+                    token,
+                    value,
+                });
+            }
+            Some(_) => self.journal.fault(
+                "register write dropped",
+                format_args!("{} writes are pending already", PENDING),
+            ),
+        }
+    }
+
+    /// Counts an access to a register that no table names.
+    pub(crate) fn note(&mut self, access: Access, reg: Reg, value: u32) {
+        if !self.regs.knows(reg) {
+            let what = self.regs.describe(reg);
+            self.journal
+                .unknown(access, what, format_args!("value {value:#010x}"));
+        }
+    }
+
+    /// The oldest register write that a block must still hear of.
+    pub(crate) fn take_pending(&mut self) -> Option<PendingWrite> {
+        self.pending.pop_front()
+    }
+
+    /// Reads through a VM. Bytes that cannot be read are zero; that is counted as a fault.
+    pub(crate) fn read(&mut self, space: Space, va: GpuVa, out: &mut [u8]) -> bool {
+        let mut ok = true;
+        let mut done = 0;
+        while done < out.len() {
+            let at = va.plus(done as u64);
+            let left = out.len() - done;
+            let (place, run) = self.gmc.locate(&self.regs, &self.memory, space, at, false);
+            let n = clamp(run, left);
+            let chunk = &mut out[done..done + n];
+            let fine = match place {
+                Ok(Some(place)) => self.memory.read(place, chunk),
+                Ok(None) => {
+                    chunk.fill(0);
+                    true
+                }
+                Err(fault) => {
+                    chunk.fill(0);
+                    self.vm_fault(space, at, "read", &fault);
+                    ok = false;
+                    true
+                }
+            };
+            if !fine {
+                chunk.fill(0);
+                self.dma_fault("read", space, at, n);
+                ok = false;
+            }
+            done += n;
+        }
+        ok
+    }
+
+    /// Writes through a VM. What cannot be written is dropped and counted as a fault.
+    pub(crate) fn write(&mut self, space: Space, va: GpuVa, data: &[u8]) -> bool {
+        let mut ok = true;
+        let mut done = 0;
+        while done < data.len() {
+            let at = va.plus(done as u64);
+            let left = data.len() - done;
+            let (place, run) = self.gmc.locate(&self.regs, &self.memory, space, at, true);
+            let n = clamp(run, left);
+            let chunk = &data[done..done + n];
+            match place {
+                Ok(Some(place)) => {
+                    if !self.memory.write(place, chunk) {
+                        self.dma_fault("write", space, at, n);
+                        ok = false;
+                    }
+                }
+                Ok(None) => {}
+                Err(fault) => {
+                    self.vm_fault(space, at, "write", &fault);
+                    ok = false;
+                }
+            }
+            done += n;
+        }
+        ok
+    }
+
+    /// Reads one dword through a VM.
+    pub(crate) fn read_u32(&mut self, space: Space, va: GpuVa) -> u32 {
+        let mut bytes = [0; 4];
+        self.read(space, va, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    /// Reads one qword through a VM.
+    pub(crate) fn read_u64(&mut self, space: Space, va: GpuVa) -> u64 {
+        let mut bytes = [0; 8];
+        self.read(space, va, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Posts an interrupt: into the ring, then to the guest's CPU.
+    pub(crate) fn interrupt(&mut self, vector: crate::blocks::ih::Vector) {
+        if crate::blocks::ih::post(self, vector) {
+            self.fire();
+        }
+    }
+
+    fn fire(&mut self) {
+        if let Some(fd) = &self.msi {
+            if let Err(e) = rustix::io::write(fd, &1_u64.to_ne_bytes()) {
+                self.journal
+                    .fault("MSI not delivered", format_args!("eventfd: {e}"));
+            }
+        }
+    }
+
+    fn vm_fault(&mut self, space: Space, va: GpuVa, access: &str, why: &dyn std::fmt::Display) {
+        let vmid = space.vmid();
+        self.journal.fault(
+            &format!("VM {access} fault, vmid {vmid}"),
+            format_args!("{va}: {why}"),
+        );
+    }
+
+    fn dma_fault(&mut self, access: &str, space: Space, va: GpuVa, bytes: usize) {
+        self.journal.fault(
+            &format!("memory {access} out of range, vmid {}", space.vmid()),
+            format_args!("{bytes} bytes at {va}"),
+        );
+    }
+}
+
+fn clamp(run: u64, left: usize) -> usize {
+    usize::try_from(run).unwrap_or(usize::MAX).clamp(1, left)
+}

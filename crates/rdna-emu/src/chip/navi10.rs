@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Navi10 (RDNA1, Radeon RX 5700 XT): GC 10.1.10.
+//!
+//! Versions: what the driver's own tables in `amdgpu_discovery.c` expect for it. Bases:
+//! `navi10_ip_offset.h`. The shape: 2 shader engines, 2 arrays each, 5 WGPs per array, 40 CUs.
+
+use super::{GcConfig, Ip, IpBlock, RegisterTable, SmuVersions, Spec};
+
+const fn block(ip: Ip, instance: u16, version: (u8, u8, u8), bases: &'static [u32]) -> IpBlock {
+    IpBlock {
+        ip,
+        instance,
+        version,
+        bases,
+    }
+}
+
+const GC: &[u32] = &[0x1260, 0xa000];
+const MP: &[u32] = &[0x16000];
+
+const fn table(ip: Ip, text: &'static str) -> RegisterTable {
+    RegisterTable { ip, text }
+}
+
+pub(super) const SPEC: Spec = Spec {
+    device_id: 0x731f,
+    revision: 0xc1,
+    subsystem: (0x1002, 0x0b36),
+    part_number: "113-EMUNAVI10-001",
+    // The order decides the driver's block numbers, hence the meaning of ip_block_mask.
+    ips: &[
+        block(Ip::Gc, 0, (10, 1, 10), GC),
+        block(Ip::Hdp, 0, (5, 0, 0), &[0xf20]),
+        block(Ip::Sdma, 0, (5, 0, 0), GC),
+        block(Ip::Sdma, 1, (5, 0, 0), GC),
+        block(Ip::Mmhub, 0, (2, 0, 0), &[0x1a000]),
+        block(Ip::Athub, 0, (2, 0, 0), &[0xc00]),
+        block(Ip::Nbio, 0, (2, 3, 0), &[0, 0x14, 0xd20, 0x10400]),
+        block(Ip::Mp0, 0, (11, 0, 0), MP),
+        block(Ip::Mp1, 0, (11, 0, 0), MP),
+        block(Ip::Osssys, 0, (5, 0, 0), &[0x10a0]),
+        block(Ip::Smuio, 0, (11, 0, 0), &[0x16800, 0x16a00]),
+        block(Ip::Thm, 0, (11, 0, 0), &[0x16600]),
+        block(
+            Ip::Clk,
+            0,
+            (11, 0, 0),
+            &[0x16c00, 0x16e00, 0x17000, 0x17200, 0x17e00, 0x1b000],
+        ),
+        block(Ip::Df, 0, (3, 0, 0), &[0x7000]),
+        block(Ip::Umc, 0, (8, 0, 0), &[0x14000]),
+        block(Ip::Vcn, 0, (2, 0, 0), &[0x7800, 0x7e00]),
+        block(Ip::Dcn, 0, (2, 0, 0), &[0x12, 0xc0, 0x34c0, 0x9000]),
+    ],
+    registers: &[
+        table(Ip::Gc, include_str!("../regs/tables/gc_10_1_0.txt")),
+        table(Ip::Mmhub, include_str!("../regs/tables/mmhub_2_0_0.txt")),
+        table(Ip::Osssys, include_str!("../regs/tables/osssys_5_0_0.txt")),
+        table(Ip::Hdp, include_str!("../regs/tables/hdp_5_0_0.txt")),
+        table(Ip::Nbio, include_str!("../regs/tables/nbio_2_3.txt")),
+        table(Ip::Nbio, include_str!("../regs/tables/driver_local.txt")),
+        table(Ip::Mp0, include_str!("../regs/tables/mp_11_0.txt")),
+        table(Ip::Athub, include_str!("../regs/tables/athub_2_0_0.txt")),
+    ],
+    gc: GcConfig {
+        shader_engines: 2,
+        wgp0_per_sa: 3,
+        wgp1_per_sa: 2,
+        rb_per_se: 16,
+        gl2c: 16,
+        gprs: 1024,
+        max_gs_threads: 32,
+        gs_table_depth: 32,
+        gsprim_buffer_depth: 1792,
+        parameter_cache_depth: 512,
+        double_offchip_lds_buffer: 0,
+        wave_size: 32,
+        max_waves_per_simd: 20,
+        max_scratch_slots_per_cu: 32,
+        lds_size: 128,
+        sc_per_se: 4,
+        sa_per_se: 2,
+        packers_per_sc: 4,
+        gl2a: 4,
+    },
+    sdma_engines: 2,
+    // `SMU11_DRIVER_IF_VERSION_NV10`; 42.63.0.
+    smu: SmuVersions {
+        interface: 0x37,
+        firmware: 0x002a_3f00,
+    },
+    fb_base: 0x80_0000_0000,
+};

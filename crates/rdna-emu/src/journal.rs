@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The device's memory of what happened: log file, unknown accesses, faults, submissions.
+//!
+//! The log is deterministic (a line number, no time) and buffered: it is flushed when the device
+//! has nothing to do, and when it ends. What is unknown is logged once and counted from then on.
+
+use crate::report::{Access, DeviceFault, Submission, Unknown};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+/// Submissions kept; older ones are dropped, their `seq` stays unique.
+const KEEP: usize = 1 << 16;
+/// Kinds of unknown accesses and faults that are told apart; a broken guest can invent any number.
+const KINDS: usize = 4096;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    out: Option<BufWriter<File>>,
+    line: u64,
+    dirty: bool,
+    unknown: BTreeMap<(Access, String), u64>,
+    fault: BTreeMap<String, DeviceFault>,
+    submissions: Vec<Submission>,
+    next_seq: u64,
+}
+
+impl Journal {
+    /// Writes its log to `out`, if any.
+    pub(crate) fn new(out: Option<File>) -> Self {
+        let mut journal = Self::default();
+        journal.out = out.map(BufWriter::new);
+        journal
+    }
+
+    /// One line of log. A log that cannot be written is dropped: the device goes on.
+    pub(crate) fn log(&mut self, text: fmt::Arguments<'_>) {
+        self.line += 1;
+        if let Some(out) = &mut self.out {
+            self.dirty = true;
+            if writeln!(out, "{:06} {text}", self.line).is_err() {
+                self.out = None;
+            }
+        }
+    }
+
+    /// Whether `flush` has something to do.
+    pub(crate) fn dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Brings the log to the file.
+    pub(crate) fn flush(&mut self) {
+        self.dirty = false;
+        if let Some(out) = &mut self.out {
+            if out.flush().is_err() {
+                self.out = None;
+            }
+        }
+    }
+
+    /// The driver touched something that the model does not know.
+    pub(crate) fn unknown(&mut self, access: Access, what: String, detail: fmt::Arguments<'_>) {
+        if let Some(count) = self.unknown.get_mut(&(access, what.clone())) {
+            *count += 1;
+        } else if self.unknown.len() < KINDS {
+            self.log(format_args!("UNKNOWN {access:?} {what}: {detail}"));
+            self.unknown.insert((access, what), 1);
+        }
+    }
+
+    /// Something that hardware would report as an error. `kind` groups, `detail` is logged for the
+    /// first of a kind.
+    pub(crate) fn fault(&mut self, kind: &str, detail: fmt::Arguments<'_>) {
+        if let Some(fault) = self.fault.get_mut(kind) {
+            fault.count += 1;
+            if fault.count <= 16 {
+                self.log(format_args!("FAULT {kind}: {detail}"));
+            }
+        } else if self.fault.len() < KINDS {
+            self.log(format_args!("FAULT {kind}: {detail}"));
+            let what = format!("{kind}: {detail}");
+            self.fault
+                .insert(kind.to_owned(), DeviceFault { what, count: 1 });
+        }
+    }
+
+    /// A user's indirect buffer runs; `make` gets its number.
+    pub(crate) fn submission(&mut self, make: impl FnOnce(u64) -> Submission) {
+        let submission = make(self.next_seq);
+        self.next_seq += 1;
+        self.log(format_args!(
+            "SUBMIT {} vmid {} {} at {} ({} dwords, first {:#010x})",
+            submission.engine,
+            submission.vmid,
+            submission.root,
+            submission.address,
+            submission.dwords,
+            submission.first_dword
+        ));
+        if self.submissions.len() >= KEEP {
+            self.submissions.drain(..KEEP / 2);
+        }
+        self.submissions.push(submission);
+    }
+
+    /// All that are kept, in order.
+    pub(crate) fn submissions(&self) -> Vec<Submission> {
+        self.submissions.clone()
+    }
+
+    /// All unknown accesses, sorted.
+    pub(crate) fn unknowns(&self) -> Vec<Unknown> {
+        let entry = |((access, what), count): (&(Access, String), &u64)| Unknown {
+            what: what.clone(),
+            access: *access,
+            count: *count,
+        };
+        self.unknown.iter().map(entry).collect()
+    }
+
+    /// All faults, sorted by kind.
+    pub(crate) fn faults(&self) -> Vec<DeviceFault> {
+        self.fault.values().cloned().collect()
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        for unknown in self.unknowns() {
+            self.log(format_args!(
+                "total: unknown {:?} {} × {}",
+                unknown.access, unknown.what, unknown.count
+            ));
+        }
+        for fault in self.faults() {
+            self.log(format_args!(
+                "total: fault {} × {}",
+                fault.what, fault.count
+            ));
+        }
+        self.flush();
+    }
+}
