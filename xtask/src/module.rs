@@ -201,7 +201,10 @@ fn sources(from: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
 fn is_source(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let kind = name.rsplit('.').next().unwrap_or_default();
-    !name.starts_with('.') && !name.ends_with(".mod.c") && !PRODUCTS.contains(&kind)
+    !name.starts_with('.')
+        && !name.ends_with(".mod.c")
+        && !name.ends_with("_generated.rs")
+        && !PRODUCTS.contains(&kind)
 }
 
 fn digest(kernel: &Kernel, files: &BTreeMap<String, Vec<u8>>) -> Result<String> {
@@ -229,6 +232,7 @@ mod tests {
             "rmcp.o",
             "rmcp.ko",
             "rmcp.mod.c",
+            "b_generated.rs",
             "rmcp.mod",
             ".rmcp.o.cmd",
             "Module.symvers",

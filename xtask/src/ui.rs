@@ -36,7 +36,8 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    depth: usize,
+    /// The rows of the steps that run now, the innermost last.
+    running: Vec<usize>,
     rows: Vec<Row>,
 }
 
@@ -85,7 +86,7 @@ impl Ui {
     /// Records that a step had nothing to do.
     pub fn cached(&self, name: &str) {
         let mut state = self.state();
-        let depth = state.depth;
+        let depth = state.running.len();
         state.rows.push(Row {
             depth,
             name: name.into(),
@@ -98,22 +99,22 @@ impl Ui {
     pub fn step<T>(&self, name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
         let index = {
             let mut state = self.state();
-            let depth = state.depth;
-            state.depth += 1;
+            let (depth, index) = (state.running.len(), state.rows.len());
+            state.running.push(index);
             state.rows.push(Row {
                 depth,
                 name: name.into(),
                 took: None,
                 remark: "running",
             });
-            state.rows.len() - 1
+            index
         };
-        let step = Step::begin(self, name);
+        let step = Step::begin(self, index, name);
         let result = work(&step);
         let took = step.begun.elapsed();
         step.end(self, result.is_ok(), took);
         let mut state = self.state();
-        state.depth = state.depth.saturating_sub(1);
+        state.running.retain(|other| *other != index);
         if let Some(row) = state.rows.get_mut(index) {
             row.took = Some(took);
             row.remark = if result.is_ok() { "" } else { "FAILED" };
@@ -169,7 +170,7 @@ pub struct Step {
 }
 
 impl Step {
-    fn begin(ui: &Ui, name: &str) -> Step {
+    fn begin(ui: &Ui, index: usize, name: &str) -> Step {
         let begun = Instant::now();
         let detail = Arc::new(Mutex::new(String::new()));
         if ui.0.live {
@@ -191,9 +192,13 @@ impl Step {
         }
         eprintln!("==> {name}");
         let (quit, wake) = channel::<()>();
-        let (label, shared) = (name.to_owned(), Arc::clone(&detail));
+        let (label, shared, ui) = (name.to_owned(), Arc::clone(&detail), ui.clone());
         let beat = thread::spawn(move || {
             while wake.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+                // A step inside this one speaks for it.
+                if ui.state().running.last() != Some(&index) {
+                    continue;
+                }
                 let text = shared
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)

@@ -52,9 +52,13 @@ impl Tools {
 
     /// Commands that format the code, or only look when `check`; each with what it looks at.
     pub fn format(&self, check: bool) -> Result<Vec<(&'static str, Command)>> {
-        let flag: &[&str] = if check { &["--check"] } else { &[] };
+        let flag: &[&str] = if check {
+            &["--check", "--color=never"]
+        } else {
+            &[]
+        };
         let mut workspace = self.program(self.fmt, "cargo")?;
-        workspace.args(["fmt", "--all"]).args(flag);
+        workspace.args(["fmt", "--all", "--"]).args(flag);
         let mut kernel = self.program(self.fmt, "rustfmt")?;
         kernel
             .args(["--edition", KERNEL_EDITION])
@@ -130,15 +134,19 @@ fn kernel_side() -> Vec<PathBuf> {
     let top = project::checkout();
     let mut files = vec![top.join("rmcp.rs")];
     for dir in ["src", "tests/kmod"] {
-        let entries = WalkDir::new(top.join(dir))
+        for entry in WalkDir::new(top.join(dir))
             .sort_by_file_name()
             .into_iter()
-            .filter_map(Result::ok);
-        files.extend(
-            entries
-                .map(|entry| entry.into_path())
-                .filter(|path| path.extension().is_some_and(|e| e == "rs")),
-        );
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy();
+            if name.ends_with(".rs")
+                && !name.ends_with("_generated.rs")
+                && !name.ends_with(".mod.rs")
+            {
+                files.push(entry.into_path());
+            }
+        }
     }
     files
 }

@@ -145,6 +145,7 @@ fn ours(entry: &DirEntry) -> bool {
         ".rmeta",
         ".symvers",
         ".order",
+        "_generated.rs",
         ".proptest-regressions",
     ];
     let name = entry.file_name().to_string_lossy();
@@ -173,7 +174,7 @@ mod tests {
             "src/.x.cmd",
             "crates/a/.b.rs",
             ".ci/run",
-            "rmcp_bindings.rs",
+            "src/x_generated.rs",
         ] {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
