@@ -143,10 +143,7 @@ impl Gpu {
             state: Mutex::new(State::Serving),
             changed: Condvar::new(),
         });
-        let (theirs, stop_theirs) = (
-            Arc::clone(&shared),
-            stop.try_clone().map_err(io(starting))?,
-        );
+        let (theirs, stop_theirs) = (Arc::clone(&shared), stop.try_clone().map_err(io(starting))?);
         let thread = std::thread::Builder::new()
             .name(format!("{}-emu", options.chip))
             .spawn(move || serve(&theirs, &stop_theirs, &listener))

@@ -155,7 +155,7 @@ pub(crate) fn post(bus: &mut Bus, vector: Vector) -> bool {
             .fault("interrupt ring too small", format_args!("{size} bytes"));
         return false;
     }
-    let wptr = u64::from(bus.regs.get(ih.wptr)) % size & !(VECTOR - 1);
+    let wptr = (u64::from(bus.regs.get(ih.wptr)) % size) & !(VECTOR - 1);
     let next = (wptr + VECTOR) % size;
     if next == u64::from(bus.regs.get(ih.rptr)) % size {
         bus.journal

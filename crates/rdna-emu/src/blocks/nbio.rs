@@ -18,8 +18,16 @@ const SMN_DATA: Token = 1;
 const MM_VRAM: u32 = 1 << 31;
 /// `ATOM_S7_ASIC_INIT_COMPLETE_MASK`: the BIOS has posted the chip.
 const ASIC_INIT_COMPLETE: u32 = 0x200;
-/// SMN addresses that hold something: MP1_FIRMWARE_FLAGS, bit 0 "interrupts enabled": the SMU runs.
-const SMN_RESET: &[(u32, u32)] = &[(0x03b1_0024, 1)];
+/// SMN registers that the driver uses: name, address, value after reset (`nbio_v2_3.c`,
+/// `smu_v11_0.c`, `navi10_ppt.c`). MP1_FIRMWARE_FLAGS bit 0, interrupts enabled: the SMU runs.
+const SMN: &[(&str, u32, u32)] = &[
+    ("MP0_FW_INTF", 0x0381_01c0, 0),
+    ("MP1_FIRMWARE_FLAGS", 0x03b1_0024, 1),
+    ("PCIE_LC_LINK_WIDTH_CNTL", 0x1114_0288, 0),
+    ("PCIE_CONFIG_CNTL", 0x1118_0044, 0),
+    ("PCIE_CNTL2", 0x1118_0070, 0),
+    ("CPM_CONTROL", 0x1118_0460, 0),
+];
 /// SMN addresses that a guest may fill before further ones are dropped.
 const SMN_WORDS: usize = 4096;
 
@@ -71,7 +79,7 @@ enum Target {
 
 impl Block for Nbio {
     fn reset(&mut self, _bus: &mut Bus) {
-        self.smn = SMN_RESET.iter().copied().collect();
+        self.smn = SMN.iter().map(|(_, at, value)| (*at, *value)).collect();
     }
 
     fn read(&mut self, bus: &mut Bus, token: Token) -> Answer {
