@@ -249,10 +249,9 @@ impl Fields {
     /// Puts the entry together.
     pub const fn encode(&self) -> Pte {
         const fn flag(set: bool, bit: u64) -> u64 {
-            if set {
-                bit
-            } else {
-                0
+            match set {
+                true => bit,
+                false => 0,
             }
         }
         Pte(flag(self.valid, bits::VALID)

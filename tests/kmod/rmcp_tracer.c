@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A second tracer on the target, of the same kind as rmcp's hook. Counts the calls.
+ */
+#include <linux/ftrace.h>
+#include "target.h"
+
+MODULE_DESCRIPTION("rmcp test: another ftrace user on " TARGET);
+
+static atomic_t count;
+
+static void entered(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+		    struct ftrace_regs *fregs)
+{
+	atomic_inc(&count);
+}
+
+static struct ftrace_ops ops = { .func = entered };
+
+static int get_calls(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%d\n", atomic_read(&count));
+}
+module_param_call(calls, NULL, get_calls, NULL, 0444);
+MODULE_PARM_DESC(calls, "calls of the target since loading (read only)");
+
+static int __init start(void)
+{
+	int err = ftrace_set_filter(&ops, TARGET, strlen(TARGET), 1);
+
+	if (!err)
+		err = register_ftrace_function(&ops);
+	if (err)
+		ftrace_free_filter(&ops);
+	return err;
+}
+module_init(start);
+
+static void __exit stop(void)
+{
+	unregister_ftrace_function(&ops);
+	ftrace_free_filter(&ops);
+}
+module_exit(stop);
