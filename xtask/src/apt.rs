@@ -167,7 +167,7 @@ pub fn resolve(
     let days = now().saturating_sub(last.asked) / 86400;
     ui.note(format!(
         "the archive could not be asked ({}); going on with kernel {} from the cache, found {days} days ago",
-        error.to_string().lines().next().unwrap_or_default(),
+        error.to_string().lines().last().unwrap_or_default(),
         last.release
     ));
     Ok((Apt::new(targets, target, &last.site, cache)?, last))

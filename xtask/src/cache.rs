@@ -10,10 +10,10 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
@@ -147,11 +147,11 @@ impl Cache {
 
     /// Waits until no other run changes the cache, then sweeps what killed runs left behind.
     pub fn lock(&self, ui: &Ui) -> Result<Lock> {
-        let file = lock_file(&self.dir.join("lock"), || {
-            ui.step("wait for another run of xtask that fills the cache", |_| {
-                Ok(())
-            })
-        })?;
+        let path = self.dir.join("lock");
+        let file = match try_lock(&path)? {
+            Ok(file) => file,
+            Err(busy) => ui.step("wait for another run of xtask", |_| wait_for(busy))?,
+        };
         self.sweep()?;
         Ok(Lock(Arc::new(file)))
     }
@@ -266,9 +266,16 @@ impl Drop for Scratch {
     }
 }
 
-/// Opens and locks a file; `waiting` is called when somebody else holds it.
-pub fn lock_file(path: &Path, waiting: impl FnOnce() -> Result<()>) -> Result<File> {
-    use rustix::fs::{FlockOperation, flock};
+/// Opens and locks a file, waiting as long as somebody else holds it.
+pub fn lock_file(path: &Path) -> Result<File> {
+    match try_lock(path)? {
+        Ok(file) => Ok(file),
+        Err(busy) => wait_for(busy),
+    }
+}
+
+/// The locked file, or the file that somebody else has locked.
+fn try_lock(path: &Path) -> Result<Result<File, File>> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -278,13 +285,12 @@ pub fn lock_file(path: &Path, waiting: impl FnOnce() -> Result<()>) -> Result<Fi
         .open(path)?
         .into_parts()
         .0;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        waiting()?;
-        let begun = Instant::now();
-        flock(&file, FlockOperation::LockExclusive).with_context(|| {
-            format!("cannot lock {} after {:?}", path.display(), begun.elapsed())
-        })?;
-    }
+    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    Ok(if locked { Ok(file) } else { Err(file) })
+}
+
+fn wait_for(file: File) -> Result<File> {
+    flock(&file, FlockOperation::LockExclusive).context("cannot lock a file of the cache")?;
     Ok(file)
 }
 

@@ -75,7 +75,7 @@ fn make(
 ) -> Result<Vec<PathBuf>> {
     let files = sources(from)?;
     let place = Place::new(kernel, name)?;
-    let _lock = lock_file(&place.dir.with_extension("lock"), || Ok(()))?;
+    let _lock = lock_file(&place.dir.with_extension("lock"))?;
     let digest = digest(kernel, &files)?;
     let stamp = place.dir.join(".rmcp-stamp");
     let label = format!(
