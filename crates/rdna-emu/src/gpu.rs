@@ -37,6 +37,8 @@ pub struct Options {
     pub log: Option<PathBuf>,
     /// Size of the video memory: a power of two, at least 16 MiB.
     pub vram: ByteSize,
+    /// Writes every entry of a process's tables to the log when one of its buffers runs.
+    pub log_tables: bool,
 }
 
 impl Options {
@@ -47,12 +49,19 @@ impl Options {
             socket: socket.into(),
             log: None,
             vram: ByteSize::mib(256),
+            log_tables: false,
         }
     }
 
     /// Writes a log to `path`.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
+        self
+    }
+
+    /// Writes the tables of every submission to the log.
+    pub fn log_tables(mut self, on: bool) -> Self {
+        self.log_tables = on;
         self
     }
 
@@ -129,8 +138,12 @@ impl Gpu {
             None => None,
         };
         let memory = Memory::new(vram).map_err(io(|| format!("allocating {vram} of VRAM")))?;
-        let device = Device::new(options.chip.spec(), memory, Journal::new(log))
-            .map_err(|e| Error::Options(format!("{}: {e}", options.chip)))?;
+        let device = Device::new(
+            options.chip.spec(),
+            memory,
+            Journal::new(log, options.log_tables),
+        )
+        .map_err(|e| Error::Options(format!("{}: {e}", options.chip)))?;
         let socket = &options.socket;
         remove_socket(socket)?;
         let listener = UnixListener::bind(socket)
@@ -240,14 +253,21 @@ fn serve(shared: &Shared, stop: &OwnedFd, listener: &UnixListener) {
         device: &shared.device,
     };
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| server.run(listener)));
-    let state = match outcome {
-        Ok(Ok(ended)) => State::Ended(ended),
-        Ok(Err(e)) => State::Failed(format!("vfio-user connection: {e}")),
-        Err(panic) => State::Failed(format!("the device panicked: {}", panic_text(&*panic))),
-    };
     lock(&shared.device).bus.journal.flush();
-    *lock(&shared.state) = state;
+    *lock(&shared.state) = State::after(outcome);
     shared.changed.notify_all();
+}
+
+impl State {
+    /// How serving ended, in one line if badly.
+    fn after(outcome: std::thread::Result<std::io::Result<Ended>>) -> Self {
+        let why = match outcome {
+            Ok(Ok(ended)) => return Self::Ended(ended),
+            Ok(Err(e)) => format!("vfio-user connection: {e}"),
+            Err(panic) => format!("the device panicked: {}", panic_text(&*panic)),
+        };
+        Self::Failed(why.replace('\n', "; "))
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -278,5 +298,27 @@ fn remove_socket(path: &Path) -> Result<(), Error> {
             path.display()
         ))),
         Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_one_line_with_its_message() {
+        let outcome = std::panic::catch_unwind(|| panic!("first {}\nsecond", 1));
+        let state = State::after(outcome);
+        let expected = "the device panicked: first 1; second".to_owned();
+        assert_eq!(state, State::Failed(expected));
+    }
+
+    #[test]
+    fn sizes_that_do_not_work_are_refused_with_the_limits() {
+        for size in [ByteSize(0), ByteSize::mib(8), ByteSize::mib(300)] {
+            let options = Options::new(Chip::Navi10, "unused.sock").vram(size);
+            let error = Gpu::start(options).unwrap_err().to_string();
+            assert!(error.contains("16 MiB"), "{error}");
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
+/// Lines written; a guest can cause any number.
+const LINES: u64 = 1_000_000;
 /// Submissions kept; older ones are dropped, their `seq` stays unique.
 const KEEP: usize = 1 << 16;
 /// Kinds of unknown accesses and faults that are told apart; a broken guest can invent any number.
@@ -25,13 +27,16 @@ pub(crate) struct Journal {
     fault: BTreeMap<String, DeviceFault>,
     submissions: Vec<Submission>,
     next_seq: u64,
+    /// Whether submissions are to be logged with all their page tables.
+    pub(crate) log_tables: bool,
 }
 
 impl Journal {
     /// Writes its log to `out`, if any.
-    pub(crate) fn new(out: Option<File>) -> Self {
+    pub(crate) fn new(out: Option<File>, log_tables: bool) -> Self {
         let mut journal = Self::default();
         journal.out = out.map(BufWriter::new);
+        journal.log_tables = log_tables;
         journal
     }
 
@@ -40,6 +45,12 @@ impl Journal {
         self.line += 1;
         if let Some(out) = &mut self.out {
             self.dirty = true;
+            if self.line == LINES {
+                let _ = writeln!(out, "{:06} no more lines are written", self.line);
+            }
+            if self.line >= LINES {
+                return;
+            }
             if writeln!(out, "{:06} {text}", self.line).is_err() {
                 self.out = None;
             }

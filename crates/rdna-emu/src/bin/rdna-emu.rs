@@ -18,6 +18,9 @@ struct Args {
     /// A file for the device's log.
     #[arg(long)]
     log: Option<PathBuf>,
+    /// Write the page tables of every submission to the log.
+    #[arg(long, requires = "log")]
+    log_tables: bool,
     /// Video memory in MiB, a power of two.
     #[arg(long, default_value_t = 256)]
     vram: u64,
@@ -34,7 +37,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), rdna_emu::Error> {
-    let mut options = Options::new(args.chip, args.socket).vram(ByteSize::mib(args.vram));
+    let mut options = Options::new(args.chip, args.socket)
+        .vram(ByteSize::mib(args.vram))
+        .log_tables(args.log_tables);
     options.log = args.log;
     let gpu = Gpu::start(options)?;
     let result = gpu.wait();

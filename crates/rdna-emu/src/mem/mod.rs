@@ -156,7 +156,8 @@ impl Memory {
 impl TableSource for Memory {
     fn read_entries(&self, system: bool, address: u64, out: &mut [u64]) -> bool {
         let mut bytes = [0; 4096];
-        for (chunk, at) in out.chunks_mut(512).zip((address..).step_by(4096)) {
+        for (chunk, i) in out.chunks_mut(512).zip(0..) {
+            let at = address.wrapping_add(4096 * i);
             let bytes = &mut bytes[..chunk.len() * 8];
             if !self.read(Place::new(system, at), bytes) {
                 return false;

@@ -9,6 +9,8 @@
 //! Protocol: QEMU's `docs/interop/vfio-user.rst`.
 
 mod server;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub(crate) use server::{Ended, Server};

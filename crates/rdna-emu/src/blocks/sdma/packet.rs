@@ -9,7 +9,8 @@ use crate::blocks::ring::{Packet, Stream};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::{Access, Submission};
-use crate::units::{GpuVa, PageDirectory, Vmid};
+use crate::tables::{self, Limits};
+use crate::units::{GpuVa, Vmid};
 
 /// `SDMA_OP_*`.
 mod op {
@@ -154,11 +155,10 @@ fn indirect(bus: &mut Bus, unit: Unit<'_>, p: &Packet) -> Outcome {
 
 /// Notes that a process's buffer runs.
 pub(crate) fn submission(bus: &mut Bus, engine: &str, space: Space, address: GpuVa, dwords: u32) {
-    let Space::Process { vmid, root, .. } = space else {
+    let Space::Process { vmid, root, depth } = space else {
         return;
     };
     let first_dword = bus.read_u32(space, address);
-    let root = PageDirectory(root.0);
     bus.journal.submission(|seq| Submission {
         seq,
         engine: engine.to_owned(),
@@ -168,6 +168,17 @@ pub(crate) fn submission(bus: &mut Bus, engine: &str, space: Space, address: Gpu
         dwords,
         first_dword,
     });
+    if !bus.journal.log_tables {
+        return;
+    }
+    match tables::walk(&bus.memory, root, depth, Limits::default()) {
+        Ok(found) => {
+            for entry in found.entries {
+                bus.journal.log(format_args!("TABLE {entry:?}"));
+            }
+        }
+        Err(e) => bus.journal.log(format_args!("TABLE {e}")),
+    }
 }
 
 /// Whether `value` stands to `reference` as the packet's FUNC field asks.

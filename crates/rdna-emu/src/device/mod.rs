@@ -3,6 +3,9 @@
 //!
 //! Regions: 0 VRAM, 2 doorbells, 5 registers, 6 ROM, 7 configuration space (numbers of vfio-pci).
 
+#[cfg(test)]
+mod tests;
+
 use crate::blocks::{self, Answer, Block, Doorbell, Step};
 use crate::bus::Bus;
 use crate::chip::Spec;
@@ -124,7 +127,8 @@ impl Device {
             region::ROM => copy_from(&self.rom, offset, out),
             region::CONFIG => self.config.read(offset, out),
             region::REGISTERS => {
-                for (chunk, at) in out.chunks_mut(4).zip((offset..).step_by(4)) {
+                for (chunk, i) in out.chunks_mut(4).zip(0..) {
+                    let at = offset.wrapping_add(4 * i);
                     let value = self.read_register(register(at)).to_le_bytes();
                     let skip = usize::try_from(at & 3).unwrap_or(0);
                     for (to, from) in chunk.iter_mut().zip(&value[skip..]) {
@@ -145,7 +149,8 @@ impl Device {
             region::DOORBELLS => self.write_doorbells(offset, data),
             region::CONFIG => self.config.write(offset, data),
             region::REGISTERS => {
-                for (chunk, at) in data.chunks(4).zip((offset..).step_by(4)) {
+                for (chunk, i) in data.chunks(4).zip(0..) {
+                    let at = offset.wrapping_add(4 * i);
                     let Ok(bytes) = chunk.try_into() else {
                         // Registers are written in whole dwords only.
                         self.bus
