@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files: read, write with exactly one system call, create, stat, list, hash.
 
-use guest::proto::{FileInfo, Written};
+use guest::proto::{FileInfo, PatchFile, Written};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use crate::fail::{Result, Tried};
@@ -31,6 +31,21 @@ pub(crate) fn create(path: &str, data: &[u8]) -> Result<()> {
         fs::create_dir_all(folder).tried(|| format!("make {}", folder.display()))?;
     }
     fs::write(path, data).tried(|| format!("create {path}"))
+}
+
+pub(crate) fn patch(request: &PatchFile) -> Result<()> {
+    let PatchFile { from, to, length, patches } = request;
+    fs::copy(from, to).tried(|| format!("copy {from} to {to}"))?;
+    let apply = || -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(to)?;
+        file.set_len(length.0)?;
+        patches.iter().try_for_each(|patch| file.write_all_at(&patch.bytes.0, patch.offset))
+    };
+    apply().tried(|| format!("patch {to}"))
+}
+
+pub(crate) fn remove(path: &str) -> Result<()> {
+    fs::remove_file(path).tried(|| format!("remove {path}"))
 }
 
 pub(crate) fn stat(path: &str) -> Result<FileInfo> {

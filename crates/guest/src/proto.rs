@@ -142,6 +142,22 @@ calls! {
         /// Its content.
         data: Bytes,
     } -> ();
+    /// Make a copy of a file that differs in a few bytes.
+    PatchFile {
+        /// The original.
+        from: String,
+        /// The copy.
+        to: String,
+        /// How long the copy is; what is beyond in the original is left out.
+        length: Size,
+        /// Bytes to write over the copy.
+        patches: Vec<Patch>,
+    } -> ();
+    /// Delete a file.
+    RemoveFile {
+        /// Its path.
+        path: String,
+    } -> ();
     /// Facts about a file.
     Stat {
         /// Its path.
@@ -309,6 +325,15 @@ pub enum VaOperation {
 pub struct Written {
     /// What `write` returned.
     pub bytes: usize,
+}
+
+/// Bytes to write over a copy; see [`PatchFile`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patch {
+    /// Where the first byte goes.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Bytes,
 }
 
 /// Reply to [`Stat`].

@@ -91,6 +91,8 @@ impl Guest {
             Request::ReadFile(r) => value(Bytes(files::read(&r.path)?)),
             Request::WriteFile(r) => value(files::write(&r.path, &r.data.0)?),
             Request::CreateFile(r) => value(files::create(&r.path, &r.data.0)?),
+            Request::PatchFile(r) => value(files::patch(&r)?),
+            Request::RemoveFile(r) => value(files::remove(&r.path)?),
             Request::Stat(r) => value(files::stat(&r.path)?),
             Request::List(r) => value(files::list(&r.path)?),
             Request::Sha256(r) => value(files::sha256(&r.path)?),

@@ -84,7 +84,12 @@ pub fn base(kernel: &Kernel, firmware: &[&str], ui: &Ui) -> Result<Base> {
     const ARCHIVE: &str = "base.cpio";
     const FACTS: &str = "facts.json";
     let cache = Cache::open()?;
-    let key = format!("{}-{}", kernel.target, kernel.release);
+    let key = format!(
+        "{}-{}-{}",
+        kernel.target,
+        kernel.release,
+        firmware.join("+")
+    );
     let wanted = firmware.join(" ");
     let inputs = [LAYOUT, &kernel.package_version, &kernel.amdgpu.md5, &wanted];
     let dir = match cache.find("initramfs", &key, &inputs) {

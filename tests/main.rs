@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Scenarios that need a VM: `cargo test -p vm-tests`, one topic per file.
+//!
+//! All scenarios share one VM and run one after the other in the order listed here, those without amdgpu first, since
+//! loading it takes most of the time. Each begins with a clean stage (no rmcp, no helper module, amdgpu there or not
+//! as the scenario says) and ends with a look at the guest's kernel log: any sign of trouble since its begin fails it.
+//! After a failure the VM is thrown away and the next scenario boots another. See [`stage`].
+//!
+//! A part of a name as argument runs the scenarios that match, as with any Rust test. `KERNEL` names the kernel.
+
+mod altered;
+mod boot;
+mod conflicts;
+mod lifecycle;
+mod parameters;
+mod policies;
+mod refusals;
+mod resources;
+mod stage;
+mod states;
+mod storms;
+
+use libtest_mimic::Arguments;
+use stage::{Scenario, Theatre};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One VM, one scenario at a time.
+    arguments.test_threads = Some(1);
+    let scenarios: Vec<Scenario> = [
+        boot::SCENARIOS,
+        parameters::SCENARIOS,
+        states::SCENARIOS,
+        policies::SCENARIOS,
+        storms::SCENARIOS,
+        conflicts::SCENARIOS,
+        lifecycle::SCENARIOS,
+        refusals::SCENARIOS,
+    ]
+    .concat();
+    let theatre = Theatre::new();
+    let trials = scenarios
+        .into_iter()
+        .map(|scenario| theatre.trial(scenario))
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    theatre.times();
+    conclusion.exit_code()
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The shared VM and how each scenario finds it: clean at the begin, checked at the end.
+
+use anyhow::{Context, Result, anyhow, bail};
+use guest::proto::ClientId;
+use guest::proto::DrmClose;
+use libtest_mimic::{Failed, Trial};
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use xtask::kernel::{self, Kernel};
+use xtask::ui::Ui;
+use xtask::vm::actions::Mark;
+use xtask::vm::initramfs::{AMDGPU, GuestFile};
+use xtask::vm::mappings::{Layout, Mapping};
+use xtask::vm::modules::module_name;
+use xtask::vm::{Vm, VmOptions};
+use xtask::{module, target};
+
+/// The module under test.
+pub(crate) const RMCP: &str = "rmcp";
+
+/// What a scenario wants to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// No VM; or one of its own.
+    Nothing,
+    /// A VM with amdgpu not loaded.
+    NoDriver,
+    /// A VM with stock amdgpu loaded.
+    Driver,
+    /// A VM; amdgpu may be loaded or not.
+    Any,
+}
+
+/// One test.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    /// The behaviour that it shows.
+    pub(crate) name: &'static str,
+    /// What it wants to find.
+    pub(crate) needs: Needs,
+    /// The test.
+    pub(crate) run: fn(&mut Stage) -> Result<()>,
+}
+
+impl Scenario {
+    pub(crate) const fn new(
+        name: &'static str,
+        needs: Needs,
+        run: fn(&mut Stage) -> Result<()>,
+    ) -> Self {
+        Self { name, needs, run }
+    }
+}
+
+/// Hands the stage from one scenario to the next, and notes how long each takes.
+pub(crate) struct Theatre {
+    state: Arc<Mutex<State>>,
+    times: Arc<Mutex<Vec<(&'static str, Duration)>>>,
+}
+
+enum State {
+    Empty,
+    Ready(Box<Stage>),
+    /// Preparing the kernel failed: every scenario fails with the reason, without trying again.
+    Closed(String),
+}
+
+/// What scenarios work with.
+pub(crate) struct Stage {
+    pub(crate) kernel: Kernel,
+    pub(crate) ui: Ui,
+    /// rmcp.ko on the host.
+    pub(crate) rmcp: PathBuf,
+    /// Names of the helper modules in the guest.
+    pub(crate) helpers: Vec<String>,
+    helper_files: Vec<PathBuf>,
+    vm: Option<Vm>,
+    clients: Vec<ClientId>,
+    begin: Mark,
+}
+
+impl Theatre {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State::Empty)),
+            times: Arc::default(),
+        }
+    }
+
+    pub(crate) fn trial(&self, scenario: Scenario) -> Trial {
+        let (state, times) = (Arc::clone(&self.state), Arc::clone(&self.times));
+        Trial::test(scenario.name, move || {
+            let begin = Instant::now();
+            let _note = OnDrop(|| {
+                times
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((scenario.name, begin.elapsed()));
+            });
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*state, State::Empty) {
+                *state = match Stage::prepare() {
+                    Ok(stage) => State::Ready(Box::new(stage)),
+                    Err(error) => State::Closed(format!("{error:#}")),
+                };
+            }
+            match &mut *state {
+                State::Ready(stage) => stage
+                    .perform(scenario)
+                    .map_err(|error| Failed::from(format!("{error:#}"))),
+                State::Closed(why) => Err(Failed::from(why.as_str())),
+                State::Empty => Err(Failed::from("no stage")),
+            }
+        })
+    }
+}
+
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl Theatre {
+    /// Prints how long each scenario took.
+    pub(crate) fn times(&self) {
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: Duration = times.iter().map(|(_, time)| *time).sum();
+        for (name, time) in times.iter().chain([&("total", total)]) {
+            eprintln!("{:7.1} s  {name}", time.as_secs_f64());
+        }
+    }
+}
+
+impl Stage {
+    fn prepare() -> Result<Self> {
+        let ui = Ui::plain();
+        let kernel = kernel::prepare(&target::chosen(""), &ui)?;
+        let rmcp = module::build(&kernel, &ui)?;
+        let helper_files = module::build_helpers(&kernel, &ui)?;
+        let helpers = helper_files
+            .iter()
+            .map(|file| module_name(&file.to_string_lossy()))
+            .collect();
+        let begin = Mark::default();
+        Ok(Self {
+            kernel,
+            ui,
+            rmcp,
+            helpers,
+            helper_files,
+            vm: None,
+            clients: Vec::new(),
+            begin,
+        })
+    }
+
+    fn perform(&mut self, scenario: Scenario) -> Result<()> {
+        if scenario.needs == Needs::Nothing {
+            return (scenario.run)(self);
+        }
+        let result = self
+            .enter(scenario.needs)
+            .context("setting the stage")
+            .and_then(|()| (scenario.run)(self));
+        let result = result.and_then(|()| self.look_at_log());
+        if result.is_err() {
+            // What a failed scenario leaves behind is unknown.
+            self.vm = None;
+            self.clients.clear();
+        }
+        result
+    }
+
+    fn enter(&mut self, needs: Needs) -> Result<()> {
+        if self.vm.is_none() {
+            let mut files = vec![GuestFile::module(&self.rmcp)?];
+            for helper in &self.helper_files {
+                files.push(GuestFile::module(helper)?);
+            }
+            // Room for copies of amdgpu.ko in the guest's file system.
+            let options = VmOptions {
+                files,
+                memory: 3072,
+                name: "tests".into(),
+                ..VmOptions::default()
+            };
+            self.vm = Some(Vm::boot(&self.kernel, options, &self.ui)?);
+        }
+        self.begin = self.mark()?;
+        self.clean()?;
+        match (needs, self.loaded(AMDGPU)?) {
+            (Needs::Driver, false) => self.load_amdgpu()?,
+            (Needs::NoDriver, true) => self.unload(AMDGPU)?,
+            _ => {}
+        }
+        self.look_at_log()?;
+        self.begin = self.mark()?;
+        Ok(())
+    }
+
+    /// Closes what scenarios left open and unloads every module that is not stock.
+    fn clean(&mut self) -> Result<()> {
+        for client in std::mem::take(&mut self.clients) {
+            self.call(DrmClose { client })?;
+        }
+        for name in self
+            .helpers
+            .clone()
+            .iter()
+            .map(String::as_str)
+            .chain([RMCP])
+        {
+            if self.loaded(name)? {
+                self.unload(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_log(&mut self) -> Result<()> {
+        let begin = self.begin;
+        match self.trouble_since(begin)? {
+            None => Ok(()),
+            Some(trouble) => Err(anyhow!("{trouble}")),
+        }
+    }
+
+    /// Lines of rmcp in the kernel's log since `mark`.
+    pub(crate) fn rmcp_lines(&mut self, mark: Mark) -> Result<Vec<String>> {
+        let lines = self.log_since(mark)?;
+        Ok(lines
+            .into_iter()
+            .filter(|line| line.starts_with("rmcp: "))
+            .collect())
+    }
+
+    /// Loads rmcp.
+    pub(crate) fn rmcp(&mut self, parameters: &str) -> Result<()> {
+        self.load(RMCP, parameters)
+    }
+
+    /// Writes a switch; it must be taken.
+    pub(crate) fn switch(&mut self, name: &str, value: &str) -> Result<()> {
+        self.set_parameter(RMCP, name, value)
+    }
+
+    /// Demands what `state` says.
+    pub(crate) fn expect_state(&mut self, expected: &str) -> Result<()> {
+        let state = self.parameter(RMCP, "state")?;
+        if state != expected {
+            bail!("state is {state:?}, expected {expected:?}");
+        }
+        Ok(())
+    }
+
+    /// A client with buffers, closed when the scenario is over.
+    pub(crate) fn layout(&mut self, mappings: &[Mapping]) -> Result<Layout> {
+        let layout = Layout::create(self, xtask::vm::actions::RENDER_NODE, mappings)?;
+        self.clients.push(layout.client);
+        Ok(layout)
+    }
+
+    /// Closes a client's address space now.
+    pub(crate) fn close(&mut self, layout: Layout) -> Result<()> {
+        self.clients.retain(|client| *client != layout.client);
+        layout.close(self)
+    }
+}
+
+/// The VM, which is there while a scenario that needs one runs.
+impl Deref for Stage {
+    type Target = Vm;
+
+    fn deref(&self) -> &Vm {
+        self.vm
+            .as_ref()
+            .expect("only scenarios that need a VM use it")
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Vm {
+        self.vm
+            .as_mut()
+            .expect("only scenarios that need a VM use it")
+    }
+}
+
+/// Demands that something holds.
+macro_rules! demand {
+    ($condition:expr, $($text:tt)+) => {
+        if !$condition {
+            anyhow::bail!($($text)+);
+        }
+    };
+}
+pub(crate) use demand;
