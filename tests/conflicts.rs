@@ -124,7 +124,7 @@ fn ftrace_off(stage: &mut Stage) -> Result<()> {
 
 /// Two kernel threads call the function without pause, on both CPUs, and look at each entry.
 fn calls(stage: &mut Stage) -> Result<()> {
-    const TURNS: usize = 6;
+    const TURNS: usize = 3;
     stage.load(CALLER, "")?;
     stage.set_parameter(CALLER, "storm", "2")?;
     let count =

@@ -283,3 +283,84 @@ fn watch_port(port: UnixStream, events: Sender<Event>) {
         let _ = events.send(Event::Dead("the guest's port was closed".into()));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A shell script in QEMU's place: its standard input is the guest's port, its output the console.
+    fn machine(script: &str) -> (Machine, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        let log = folder.path().join("console.log");
+        (Machine::start(shell, "port", &log).unwrap(), folder)
+    }
+
+    fn healthy() -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn a_line_of_the_guest_arrives() {
+        let (mut machine, _folder) =
+            machine("echo hello >&0; read line; echo \"got $line\" >&0; read end");
+        assert_eq!(machine.receive(LONG, &healthy).unwrap(), "hello");
+        machine.send(b"request").unwrap();
+        assert_eq!(machine.receive(LONG, &healthy).unwrap(), "got request");
+        assert_eq!(machine.dead(), None);
+    }
+
+    #[test]
+    fn the_end_of_qemu_ends_a_wait_at_once_with_the_last_lines() {
+        let (mut machine, _folder) = machine("echo first; echo qemu: no such device >&2; exit 7");
+        let error = machine.receive(LONG, &healthy).unwrap_err().to_string();
+        assert!(error.contains("no such device"), "{error}");
+        assert!(machine.dead().is_some());
+        assert!(machine.send(b"more").is_err());
+    }
+
+    #[test]
+    fn a_panic_on_the_console_ends_a_wait_although_qemu_runs_on() {
+        let (mut machine, _folder) =
+            machine("echo '[ 1.0] Kernel panic - not syncing: Fatal exception'; exec cat");
+        let begin = Instant::now();
+        let error = machine.receive(LONG, &healthy).unwrap_err().to_string();
+        assert!(
+            error.contains("Kernel panic - not syncing: Fatal"),
+            "{error}"
+        );
+        assert!(begin.elapsed() < LONG / 2);
+    }
+
+    #[test]
+    fn silence_and_a_sick_device_end_a_wait() {
+        let (mut silent, _folder) = machine("exec cat");
+        let error = silent
+            .receive(Duration::from_millis(50), &healthy)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no answer"), "{error}");
+        let (mut sick, _folder) = machine("exec cat");
+        let error = sick
+            .receive(LONG, &|| Some("sdma0 panicked".into()))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("sdma0 panicked"), "{error}");
+    }
+
+    #[test]
+    fn power_off_waits_for_the_end_and_looks_at_how_it_went() {
+        let (mut good, _folder) = machine("echo bye");
+        assert!(good.wait(LONG).is_ok());
+        let (mut bad, _folder) = machine("exit 3");
+        assert!(
+            bad.wait(LONG)
+                .unwrap_err()
+                .to_string()
+                .contains("exit status: 3")
+        );
+    }
+}

@@ -18,6 +18,7 @@
 //! with the reason and the console's last lines: [`machine`] watches QEMU and the console, this module the emulated
 //! GPUs and the time. QEMU is killed when the [`Vm`] is dropped.
 
+mod accelerator;
 pub mod actions;
 pub mod initramfs;
 pub mod log;
@@ -26,7 +27,6 @@ pub mod mappings;
 pub mod modules;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -34,6 +34,7 @@ use guest::proto::{Answer, Call, Failure, Frame, Hello, Outcome, PORT, PowerOff,
 use rdna_emu::{Chip, Gpu};
 use tempfile::TempDir;
 
+use self::accelerator::Accelerator;
 use self::initramfs::{Base, GuestFile};
 use self::machine::Machine;
 use crate::kernel::Kernel;
@@ -41,10 +42,6 @@ use crate::qemu::Qemu;
 use crate::ui::Ui;
 use crate::{guest_bin, project};
 
-/// How long a boot may take under TCG on a busy machine.
-const BOOT_LIMIT: Duration = Duration::from_secs(240);
-/// How long a boot may take under KVM before TCG is tried: a broken KVM is mostly silent.
-const KVM_LIMIT: Duration = Duration::from_secs(30);
 /// How long powering off may take.
 const OFF_LIMIT: Duration = Duration::from_secs(60);
 
@@ -90,16 +87,6 @@ pub struct Vm {
     _folder: TempDir,
 }
 
-/// How QEMU runs the guest's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accelerator {
-    Kvm,
-    Tcg,
-}
-
-/// Set once KVM was tried and failed; later boots do not try again.
-static KVM_FAILED: AtomicBool = AtomicBool::new(false);
-
 impl Vm {
     /// Boots and waits for the guest's hello.
     pub fn boot(kernel: &Kernel, options: VmOptions, ui: &Ui) -> Result<Vm> {
@@ -107,19 +94,21 @@ impl Vm {
         let qemu = Qemu::find(&kernel.root)?;
         let base = initramfs::base(kernel, &firmware(&options.gpus), ui)?;
         ui.step("boot the VM", |step| {
-            if !KVM_FAILED.load(Ordering::Relaxed) && kvm_present() {
-                step.detail("with KVM");
-                match Self::start(kernel, &qemu, &program, &base, &options, Accelerator::Kvm) {
-                    Ok(vm) => return Ok(vm),
-                    Err(error) => {
-                        KVM_FAILED.store(true, Ordering::Relaxed);
-                        let why = error.to_string();
-                        let why = why.lines().next().unwrap_or_default();
-                        step.detail(format!("without KVM, which does not work here ({why})"));
+            let mut broken = false;
+            for accelerator in Accelerator::candidates(&qemu) {
+                step.detail(format!("with {accelerator}"));
+                match Self::start(kernel, &qemu, &program, &base, &options, *accelerator) {
+                    Ok(vm) => {
+                        if broken {
+                            Accelerator::note_failure(&qemu);
+                        }
+                        return Ok(vm);
                     }
+                    Err(_) if *accelerator == Accelerator::Kvm => broken = true,
+                    Err(error) => return Err(error),
                 }
             }
-            Self::start(kernel, &qemu, &program, &base, &options, Accelerator::Tcg)
+            bail!("no way to run QEMU was tried")
         })
     }
 
@@ -187,11 +176,7 @@ impl Vm {
             next: 0,
             _folder: folder,
         };
-        let limit = if accelerator == Accelerator::Kvm {
-            KVM_LIMIT
-        } else {
-            BOOT_LIMIT
-        };
+        let limit = accelerator.boot_limit();
         let line = vm.receive(limit).context("the guest did not come up")?;
         // QEMU has read it whole before the guest runs.
         fs_err::remove_file(&initrd)?;
@@ -323,19 +308,7 @@ fn limit(request: &Request) -> Duration {
     })
 }
 
-fn kvm_present() -> bool {
-    std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok()
-}
-
 fn machine_arguments(command: &mut std::process::Command, memory: u32, accelerator: Accelerator) {
-    let (accel, cpu) = match accelerator {
-        Accelerator::Kvm => ("kvm", "host"),
-        Accelerator::Tcg => ("tcg,thread=multi", "max"),
-    };
     command
         .args([
             "-nodefaults",
@@ -355,7 +328,8 @@ fn machine_arguments(command: &mut std::process::Command, memory: u32, accelerat
             "-m",
             &format!("{memory}M"),
         ])
-        .args(["-smp", "2", "-accel", accel, "-cpu", cpu]);
+        .args(["-smp", "2"])
+        .args(accelerator.arguments());
 }
 
 fn gpu_arguments(command: &mut std::process::Command, index: usize, socket: &Path) {
@@ -379,8 +353,6 @@ fn firmware(gpus: &[Chip]) -> Vec<&'static str> {
         .iter()
         .map(|chip| match chip {
             Chip::Navi10 => "navi10_",
-            #[allow(unreachable_patterns, reason = "more chips will come")]
-            _ => "navi",
         })
         .collect();
     names.sort_unstable();

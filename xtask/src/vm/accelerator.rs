@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! KVM where it works, else TCG.
+//!
+//! That `/dev/kvm` is there and opens says little: on some machines the first guest instructions that need emulation
+//! end in an internal error, or nothing happens at all. So KVM is tried by booting. Where that failed and the same boot
+//! worked under TCG, a note is left for as long as the host runs, and later boots go to TCG at once.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fs_err as fs;
+
+use crate::project;
+use crate::qemu::Qemu;
+
+/// How QEMU runs the guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accelerator {
+    /// On the host's CPU.
+    Kvm,
+    /// Translated.
+    Tcg,
+}
+
+impl Accelerator {
+    /// What to try, in order.
+    pub(super) fn candidates(qemu: &Qemu) -> &'static [Accelerator] {
+        let present = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_ok();
+        let failed = fs::read_to_string(note()).is_ok_and(|text| text == stamp(qemu));
+        if present && !failed {
+            &[Self::Kvm, Self::Tcg]
+        } else {
+            &[Self::Tcg]
+        }
+    }
+
+    /// Leaves the note that KVM does not work here.
+    pub(super) fn note_failure(qemu: &Qemu) {
+        // Without the note the next boot only tries again.
+        let _ = fs::write(note(), stamp(qemu));
+    }
+
+    /// QEMU's words for it.
+    pub(super) fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+
+    /// How long a boot may take: under TCG on a busy machine, or until a silent KVM is given up.
+    pub(super) fn boot_limit(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Kvm => 20,
+            Self::Tcg => 240,
+        })
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        })
+    }
+}
+
+fn note() -> PathBuf {
+    project::target_dir().join("vm/kvm-does-not-work")
+}
+
+/// Holds for one run of the host and one QEMU.
+fn stamp(qemu: &Qemu) -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    format!("{boot}{}\n", qemu.version())
+}
