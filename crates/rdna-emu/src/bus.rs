@@ -5,13 +5,14 @@
 //! A register write by an engine's packet takes effect at once for storage and for the memory
 //! controller; other blocks hear of it when the packet is done ([`Bus::take_pending`]).
 
-use crate::blocks::{gmc::Gmc, ih::Ih};
+use crate::blocks::gmc::Gmc;
+use crate::blocks::ih::{self, Ih, Vector};
 use crate::chip::Spec;
 use crate::journal::Journal;
 use crate::mem::Memory;
 use crate::regs::{Owner, Reg, RegisterFile, Token, Wiring, WiringError};
-use crate::report::Access;
-use crate::tables::Depth;
+use crate::report::{Access, Submission};
+use crate::tables::{self, Depth, Limits};
 use crate::units::{GpuVa, PageDirectory, Vmid};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -206,9 +207,37 @@ impl Bus {
         u64::from_le_bytes(bytes)
     }
 
+    /// Notes that a process's indirect buffer runs on `engine`.
+    pub(crate) fn submission(&mut self, engine: &str, space: Space, address: GpuVa, dwords: u32) {
+        let Space::Process { vmid, root, depth } = space else {
+            return;
+        };
+        let first_dword = self.read_u32(space, address);
+        self.journal.submission(|seq| Submission {
+            seq,
+            engine: engine.to_owned(),
+            vmid,
+            root,
+            address,
+            dwords,
+            first_dword,
+        });
+        if !self.journal.log_tables {
+            return;
+        }
+        match tables::walk(&self.memory, root, depth, Limits::default()) {
+            Ok(found) => {
+                for entry in found.entries {
+                    self.journal.log(format_args!("TABLE {entry:?}"));
+                }
+            }
+            Err(e) => self.journal.log(format_args!("TABLE {e}")),
+        }
+    }
+
     /// Posts an interrupt: into the ring, then to the guest's CPU.
-    pub(crate) fn interrupt(&mut self, vector: crate::blocks::ih::Vector) {
-        if crate::blocks::ih::post(self, vector) {
+    pub(crate) fn interrupt(&mut self, vector: Vector) {
+        if ih::post(self, vector) {
             self.fire();
         }
     }

@@ -97,6 +97,39 @@ impl Stream {
     }
 }
 
+/// What a packet did.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is done and has this length.
+    Done {
+        /// Dwords, with the header.
+        dwords: u64,
+    },
+    /// Go on in this buffer, then behind the packet.
+    Call {
+        /// Dwords, with the header.
+        dwords: u64,
+        /// What to execute first.
+        buffer: Stream,
+    },
+    /// Try it again later.
+    Wait,
+}
+
+/// Whether `value` stands to `reference` as the FUNCTION field of a poll or wait asks; SDMA and
+/// PM4 number it alike.
+pub(crate) fn compare(function: u32, value: u32, reference: u32) -> bool {
+    match function {
+        1 => value < reference,
+        2 => value <= reference,
+        3 => value == reference,
+        4 => value != reference,
+        5 => value >= reference,
+        6 => value > reference,
+        _ => true,
+    }
+}
+
 /// The beginning of a packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packet {

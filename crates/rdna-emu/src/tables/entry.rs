@@ -150,7 +150,7 @@ impl Raw {
 /// One entry of an address space and where it was found.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// The first address that the entry covers.
+    /// The first address that the entry covers: 48 bits, not sign-extended.
     pub va: GpuVa,
     /// The level of the table that it stands in.
     pub level: Level,

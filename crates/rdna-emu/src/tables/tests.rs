@@ -234,3 +234,20 @@ fn flat_tables_list_what_is_not_zero() {
         ]
     );
 }
+
+#[test]
+fn entries_are_written_as_json_with_their_fields_decoded() {
+    let json = serde_json::to_value(ptb(0x0003_0000_0ff9_0271)).unwrap();
+    for (key, value) in [
+        ("va", "0x000000000000"),
+        ("level", "Ptb"),
+        ("kind", "Leaf"),
+        ("raw", "000300000ff90271"),
+        ("address", "0x00000ff90000"),
+        ("mtype", "UC"),
+    ] {
+        assert_eq!(json[key], value, "{key}");
+    }
+    assert_eq!(json["fragment"], 4);
+    assert_eq!(json["span"], 4096);
+}

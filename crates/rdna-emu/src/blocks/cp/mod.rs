@@ -12,11 +12,12 @@ mod pm4;
 mod queue;
 
 use super::ih::{Client, Vector};
+use super::ring::Outcome;
 use super::{Block, Doorbell, Step};
 use crate::bus::{Bus, Space};
 use crate::regs::{Reg, Token, Wiring, WiringError};
 use crate::report::Access;
-use packet::{Effect, MapQueues, Outcome, Unit, UnmapQueues};
+use packet::{Effect, MapQueues, Unit, UnmapQueues};
 use queue::{Queue, Setup};
 use std::collections::BTreeMap;
 

@@ -8,8 +8,7 @@ use super::pm4::{self, Op, Treatment};
 use super::queue::DEPTH;
 use crate::blocks::clock;
 use crate::blocks::ih::{Client, Vector};
-use crate::blocks::ring::{Packet, Stream};
-use crate::blocks::sdma::{compare, submission};
+use crate::blocks::ring::{Outcome, Packet, Stream, compare};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::Access;
@@ -34,17 +33,6 @@ pub(super) struct Unit<'a> {
     pub(super) id: u8,
     pub(super) depth: usize,
     pub(super) effects: &'a mut Vec<Effect>,
-}
-
-/// What a packet did.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// It is done and has this length.
-    Done { dwords: u64 },
-    /// Go on in this buffer, then behind the packet.
-    Call { dwords: u64, buffer: Stream },
-    /// Try it again later.
-    Wait,
 }
 
 /// What a packet wants done to the queues.
@@ -375,7 +363,7 @@ fn indirect_buffer(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) -> 
         Space::Process { .. } => space,
     };
     if space == Space::Kernel {
-        submission(bus, unit.name, inner, at, dwords);
+        bus.submission(unit.name, inner, at, dwords);
     }
     Some(Stream::buffer(inner, at, dwords))
 }

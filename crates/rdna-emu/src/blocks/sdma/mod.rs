@@ -7,13 +7,11 @@
 
 mod packet;
 
-use super::ring::Stream;
+use super::ring::{Outcome, Stream};
 use super::{Block, Doorbell, Step};
 use crate::bus::{Bus, Space};
 use crate::regs::{Reg, Token, Wiring, WiringError};
 use crate::units::{GpuVa, Vmid};
-use packet::Outcome;
-pub(crate) use packet::{compare, submission};
 
 /// `SDMA0_GFX_RB_CNTL`.
 mod cntl {
@@ -199,18 +197,8 @@ impl Block for Sdma {
         let Some(queue) = &mut self.queue else {
             return Step::Idle;
         };
-        let stream = match &mut queue.buffer {
-            Some(buffer) if buffer.left() > 0 => buffer,
-            _ => {
-                queue.buffer = None;
-                &mut queue.ring
-            }
-        };
-        if stream.left() == 0 {
-            if self.unreported {
-                self.report(bus);
-            }
-            return Step::Idle;
+        if queue.buffer.as_ref().is_some_and(|b| b.left() == 0) {
+            queue.buffer = None;
         }
         let unit = packet::Unit {
             engine: self.engine,
@@ -218,6 +206,12 @@ impl Block for Sdma {
             in_buffer: queue.buffer.is_some(),
         };
         let stream = queue.buffer.as_mut().unwrap_or(&mut queue.ring);
+        if stream.left() == 0 {
+            if self.unreported {
+                self.report(bus);
+            }
+            return Step::Idle;
+        }
         let outcome = packet::execute(bus, unit, stream);
         let (dwords, call) = match outcome {
             Outcome::Done { dwords } => (dwords, None),

@@ -4,12 +4,12 @@
 //! Dword 0: opcode in bits 7:0, sub-opcode in 15:8, the rest depends. A packet that is not known
 //! is counted, and one dword is skipped.
 
+use crate::blocks::clock;
 use crate::blocks::ih::{Client, Vector};
-use crate::blocks::ring::{Packet, Stream};
+use crate::blocks::ring::{Outcome, Packet, Stream, compare};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
-use crate::report::{Access, Submission};
-use crate::tables::{self, Limits};
+use crate::report::Access;
 use crate::units::{GpuVa, Vmid};
 
 /// `SDMA_OP_*`.
@@ -49,17 +49,6 @@ pub(super) struct Unit<'a> {
     pub(super) in_buffer: bool,
 }
 
-/// What a packet did.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// It is done and has this length.
-    Done { dwords: u64 },
-    /// Go on in this buffer, then behind the packet.
-    Call { dwords: u64, buffer: Stream },
-    /// Try it again later.
-    Wait,
-}
-
 fn done(dwords: u64) -> Outcome {
     Outcome::Done { dwords }
 }
@@ -97,7 +86,7 @@ pub(super) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome
         op::CONST_FILL => fill(bus, space, &p),
         op::PTEPDE if sub == 0 => ptepde(bus, space, &p),
         op::TIMESTAMP => {
-            let clock = super::super::clock();
+            let clock = clock();
             bus.write(space, GpuVa(p.qword(1) & !7), &clock.to_le_bytes());
             done(3)
         }
@@ -147,51 +136,10 @@ fn indirect(bus: &mut Bus, unit: Unit<'_>, p: &Packet) -> Outcome {
     let address = GpuVa(p.qword(1) & !0x1f);
     let dwords = p.dword(3) & 0x000f_ffff;
     if vmid != Vmid::KERNEL {
-        submission(bus, unit.name, space, address, dwords);
+        bus.submission(unit.name, space, address, dwords);
     }
     let buffer = Stream::buffer(space, address, dwords);
     Outcome::Call { dwords: 6, buffer }
-}
-
-/// Notes that a process's buffer runs.
-pub(crate) fn submission(bus: &mut Bus, engine: &str, space: Space, address: GpuVa, dwords: u32) {
-    let Space::Process { vmid, root, depth } = space else {
-        return;
-    };
-    let first_dword = bus.read_u32(space, address);
-    bus.journal.submission(|seq| Submission {
-        seq,
-        engine: engine.to_owned(),
-        vmid,
-        root,
-        address,
-        dwords,
-        first_dword,
-    });
-    if !bus.journal.log_tables {
-        return;
-    }
-    match tables::walk(&bus.memory, root, depth, Limits::default()) {
-        Ok(found) => {
-            for entry in found.entries {
-                bus.journal.log(format_args!("TABLE {entry:?}"));
-            }
-        }
-        Err(e) => bus.journal.log(format_args!("TABLE {e}")),
-    }
-}
-
-/// Whether `value` stands to `reference` as the packet's FUNC field asks.
-pub(crate) fn compare(function: u32, value: u32, reference: u32) -> bool {
-    match function {
-        1 => value < reference,
-        2 => value <= reference,
-        3 => value == reference,
-        4 => value != reference,
-        5 => value >= reference,
-        6 => value > reference,
-        _ => true,
-    }
 }
 
 /// Poll: FUNC in bits 30:28, MEM_POLL in bit 31, HDP_FLUSH in bit 26; 1-2 address (or registers
