@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +32,9 @@ const STAMP: &str = ".rmcp-stamp.json";
 pub struct Cache {
     dir: PathBuf,
 }
+
+/// A link with this name in a temporary folder leads to one elsewhere that goes with it.
+const OUTSIDE: &str = "outside";
 
 /// What an artefact was made from and how much there must be of it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,7 +165,11 @@ impl Cache {
             return Ok(());
         };
         for entry in entries {
-            remove(&entry?.path())?;
+            let path = entry?.path();
+            if let Ok(outside) = std::fs::read_link(path.join(OUTSIDE)) {
+                remove(&outside)?;
+            }
+            remove(&path)?;
         }
         Ok(())
     }
@@ -257,11 +265,26 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// A second folder, below the system's /var/tmp, that is removed together with this one.
+    pub fn outside(&self) -> Result<PathBuf> {
+        let dir = tempfile::Builder::new()
+            .prefix("rmcp-")
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir_in("/var/tmp")
+            .context("cannot make a temporary folder in /var/tmp")?;
+        fs_err::os::unix::fs::symlink(dir.path(), self.path.join(OUTSIDE))?;
+        Ok(dir.keep())
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is swept by the next run.
+        let outside = std::fs::read_link(self.path.join(OUTSIDE));
+        if outside.is_ok_and(|outside| remove(&outside).is_err()) {
+            return;
+        }
         let _ = remove(&self.path);
     }
 }
@@ -294,7 +317,8 @@ fn wait_for(file: File) -> Result<File> {
     Ok(file)
 }
 
-/// Removes a file or folder, even when a package made some of its folders read-only.
+/// Removes a file or folder, even when some of its folders are read-only, or belong to the user's
+/// subordinate ids because mmdebstrap was killed.
 pub fn remove(path: &Path) -> Result<()> {
     match path.symlink_metadata() {
         Err(_) => return Ok(()),
@@ -306,10 +330,32 @@ pub fn remove(path: &Path) -> Result<()> {
     }
     for entry in WalkDir::new(path).into_iter().filter_map(Result::ok) {
         if entry.file_type().is_dir() {
-            let _ = std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
+            let mode = std::fs::Permissions::from_mode(0o700);
+            let _ = std::fs::set_permissions(entry.path(), mode);
         }
     }
-    Ok(fs::remove_dir_all(path)?)
+    if std::fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    let as_all = [
+        "--user",
+        "--map-root-user",
+        "--map-auto",
+        "rm",
+        "--recursive",
+        "--force",
+        "--",
+    ];
+    let _ = Command::new("unshare")
+        .args(as_all)
+        .arg(path)
+        .stderr(Stdio::null())
+        .status();
+    if path.symlink_metadata().is_err() {
+        Ok(())
+    } else {
+        Ok(fs::remove_dir_all(path)?)
+    }
 }
 
 /// Number and total length of the files below a folder, its stamp left out. Folders do not count: a
@@ -426,6 +472,19 @@ mod tests {
         fill(&left).unwrap();
         let _lock = cache.lock(&Ui::plain()).unwrap();
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_folder_outside_goes_with_its_scratch() {
+        let (_dir, cache) = sample();
+        let scratch = cache.scratch("kind").unwrap();
+        let outside = scratch.outside().unwrap();
+        fill(&outside).unwrap();
+        // As if we were killed here: nobody drops it, the next run's lock sweeps both.
+        let path = scratch.path().to_path_buf();
+        std::mem::forget(scratch);
+        let _lock = cache.lock(&Ui::plain()).unwrap();
+        assert!(!path.exists() && !outside.exists());
     }
 
     #[test]

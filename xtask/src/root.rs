@@ -153,12 +153,23 @@ fn make(
     fs::write(&preferences, apt::preferences(targets, target))?;
     let log = hooks.path().join("log");
 
-    // mmdebstrap works below TMPDIR; /tmp is often a small memory disk, /var/tmp is not.
+    // mmdebstrap works below TMPDIR; /tmp is often a small memory disk, /var/tmp is not. As root it
+    // would mount in the machine's own namespace, so it gets one of its own, which also takes every
+    // process of it away when we are killed. As an ordinary user it makes both by itself.
     let mut bootstrap = Command::new("setpriv");
+    bootstrap.args(["--pdeathsig", "KILL"]);
+    if host::root() {
+        bootstrap.args([
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ]);
+    }
     bootstrap
         .args([
-            "--pdeathsig",
-            "TERM",
             "mmdebstrap",
             "--variant=minbase",
             "--format=tar",
@@ -185,7 +196,7 @@ fn make(
         )
         .args([target.base(), "-"])
         .args(apt::sources(targets, target, &resolved.site))
-        .env("TMPDIR", "/var/tmp")
+        .env("TMPDIR", hooks.outside()?)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
