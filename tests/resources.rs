@@ -62,6 +62,10 @@ impl Resources {
             self.references
         );
         for (caller, bytes) in &self.vmalloc {
+            // Stacks of processes: how many there are at a moment says nothing about rmcp.
+            if caller == "kernel_clone" {
+                continue;
+            }
             let old = before.vmalloc.get(caller).copied().unwrap_or(0);
             // One page for each turn would be the smallest leak.
             demand!(

@@ -80,6 +80,8 @@ pub(crate) struct Stage {
     vm: Option<Vm>,
     clients: Vec<ClientId>,
     begin: Mark,
+    /// How many VMs were booted; part of the logs' names.
+    boots: usize,
 }
 
 impl Theatre {
@@ -157,6 +159,7 @@ impl Stage {
             vm: None,
             clients: Vec::new(),
             begin,
+            boots: 0,
         })
     }
 
@@ -187,9 +190,10 @@ impl Stage {
             let options = VmOptions {
                 files,
                 memory: 3072,
-                name: "tests".into(),
+                name: format!("tests-{}", self.boots),
                 ..VmOptions::default()
             };
+            self.boots += 1;
             self.vm = Some(Vm::boot(&self.kernel, options, &self.ui)?);
         }
         self.begin = self.mark()?;
