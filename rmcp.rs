@@ -26,13 +26,13 @@ module! {
 
 /// The loaded module.
 struct Rmcp {
-    _control: control::machine::Control,
+    _running: control::switches::Running,
 }
 
 impl kernel::Module for Rmcp {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _control: control::machine::Control::start()?,
+            _running: control::switches::Running::start()?,
         })
     }
 }

@@ -6,7 +6,8 @@
 //! Versions are never compared. Each thing that a hook relies on is checked on the driver that
 //! runs; what does not fit is a [`Refusal`], and then the driver is left alone.
 
-pub(crate) mod mtype;
+pub(crate) mod attachment;
+mod mtype;
 mod sysfs;
 mod type_info;
 
@@ -18,10 +19,10 @@ use crate::logic::prototype::Prototype;
 use kernel::{fmt, prelude::*, str::CString};
 
 /// The driver's module name.
-pub(crate) const MODULE: &CStr = c"amdgpu";
+const MODULE: &CStr = c"amdgpu";
 
 /// Why the driver is not hooked although it should be, in words.
-pub(crate) struct Refusal(Option<CString>);
+struct Refusal(Option<CString>);
 
 impl Refusal {
     fn new(why: fmt::Arguments<'_>) -> Self {
@@ -29,14 +30,14 @@ impl Refusal {
     }
 
     /// The reason.
-    pub(crate) fn as_str(&self) -> &str {
+    fn as_str(&self) -> &str {
         let text = self.0.as_ref().and_then(|text| text.to_str().ok());
         text.unwrap_or("out of memory")
     }
 }
 
 /// Why a hook is not in place.
-pub(crate) enum NotArmed {
+enum NotArmed {
     /// The driver is not loaded.
     Absent,
     /// It is, but does not fit.
@@ -49,18 +50,24 @@ impl From<Refusal> for NotArmed {
     }
 }
 
-/// What the caller knows about the driver.
+/// What its last event said about the driver.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Presence {
-    /// It is being loaded at this moment.
-    Coming,
-    /// Nothing.
+enum Presence {
+    /// There was none yet.
     Unknown,
+    /// It came.
+    There,
+    /// It went.
+    Gone,
 }
 
 impl Presence {
     fn is_there(self) -> bool {
-        self == Self::Coming || sysfs::is_loaded()
+        match self {
+            Self::Unknown => sysfs::is_loaded(),
+            Self::There => true,
+            Self::Gone => false,
+        }
     }
 }
 

@@ -53,21 +53,21 @@ impl EditArguments for RewriteRequest {
 }
 
 /// The hook in place, with a policy.
-pub(crate) struct MtypeHook {
+pub(super) struct MtypeHook {
     policy: Policy,
     _hook: ArgumentHook,
 }
 
 impl MtypeHook {
     /// The hooked function.
-    pub(crate) const FUNCTION: &'static str = TARGET.prototype.name;
+    pub(super) const FUNCTION: &'static str = TARGET.prototype.name;
 
     /// Checks the driver and sets the hook.
     ///
     /// # Safety
     ///
     /// The driver's code must not be freed during the call.
-    pub(crate) unsafe fn arm(policy: Policy, presence: Presence) -> Result<Self, NotArmed> {
+    pub(super) unsafe fn arm(policy: Policy, presence: Presence) -> Result<Self, NotArmed> {
         let site = TARGET.find(presence)?;
         POLICY.store(policy.to_bits(), Relaxed);
         // SAFETY: the caller keeps the driver. `TARGET.find` has checked that the function's
@@ -78,12 +78,12 @@ impl MtypeHook {
     }
 
     /// The policy in force.
-    pub(crate) fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         self.policy
     }
 
     /// Changes the policy for the mappings to come.
-    pub(crate) fn set_policy(&mut self, policy: Policy) {
+    pub(super) fn set_policy(&mut self, policy: Policy) {
         POLICY.store(policy.to_bits(), Relaxed);
         self.policy = policy;
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The switches and what follows from them.
+//! The switches.
 //!
-//! - [`params`] is how the switches appear under `/sys/module/rmcp/parameters`.
-//! - [`machine`] brings the hooks in line with the switches and with the driver's coming and going.
+//! - [`switches`] holds them and passes on what they want.
+//! - [`params`] is how they appear under `/sys/module/rmcp/parameters`.
 
-pub(crate) mod machine;
 pub(crate) mod params;
+pub(crate) mod switches;

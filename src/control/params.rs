@@ -9,7 +9,8 @@
 //! The kernel cuts a written value at its first NUL byte and at 4096 bytes before we see it, and it
 //! does not call us for an empty write.
 
-use super::machine;
+use super::switches;
+use crate::amdgpu::attachment;
 use crate::logic::{
     policy::Policy,
     switch::{Enable, Switch},
@@ -55,12 +56,12 @@ impl Parameter for EnableParameter {
     const NAME: &'static str = "enable";
 
     fn write(out: &mut Formatter<'_>) -> core::fmt::Result {
-        out.write_str(machine::switches().enable.as_str())
+        out.write_str(switches::current().enable.as_str())
     }
 
     fn set(value: Option<&[u8]>) -> Result {
         let enable: Enable = parse(Self::NAME, value)?;
-        machine::change(|switches| switches.enable = enable);
+        switches::change(|all| all.enable = enable);
         Ok(())
     }
 }
@@ -71,12 +72,12 @@ impl Parameter for MtypeParameter {
     const NAME: &'static str = "mtype";
 
     fn write(out: &mut Formatter<'_>) -> core::fmt::Result {
-        out.write_str(machine::switches().mtype.as_str())
+        out.write_str(switches::current().mtype.as_str())
     }
 
     fn set(value: Option<&[u8]>) -> Result {
         let mtype: Policy = parse(Self::NAME, value)?;
-        machine::change(|switches| switches.mtype = mtype);
+        switches::change(|all| all.mtype = mtype);
         Ok(())
     }
 }
@@ -87,7 +88,7 @@ impl Parameter for StateParameter {
     const NAME: &'static str = "state";
 
     fn write(out: &mut Formatter<'_>) -> core::fmt::Result {
-        machine::write_state(out)
+        attachment::write_state(out)
     }
 
     fn set(value: Option<&[u8]>) -> Result {
@@ -199,15 +200,15 @@ parameter!(
     EnableParameter,
     "enable",
     0o644,
-    "Y or N",
-    "Whether amdgpu is hooked at all (Y or N, default Y)"
+    "bool",
+    "Whether amdgpu is hooked at all: Y or N (default Y)"
 );
 parameter!(
     MTYPE,
     MtypeParameter,
     "mtype",
     0o644,
-    "keep, nc or uc",
+    "text",
     "Memory type of new GPU mappings: keep = as asked for, nc = non-coherent except where uncached was asked for, uc = uncached (default nc)"
 );
 parameter!(
@@ -215,6 +216,6 @@ parameter!(
     StateParameter,
     "state",
     0o444,
-    "read only",
-    "What is hooked, or why not"
+    "text",
+    "What is hooked, or why not; read only"
 );
