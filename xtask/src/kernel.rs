@@ -11,7 +11,8 @@ use fs_err::os::unix::fs::symlink;
 use md5::{Digest, Md5};
 
 use crate::apt::{self, Apt, Resolved};
-use crate::cache::{Cache, hex, remove};
+use crate::cache::Cache;
+use crate::disk::{hex, remove};
 use crate::host;
 use crate::metadata::{self, verify};
 use crate::root::Root;

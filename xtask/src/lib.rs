@@ -9,6 +9,7 @@ pub mod apt;
 pub mod cache;
 pub mod check;
 pub mod demo;
+pub mod disk;
 pub mod guest_bin;
 pub mod host;
 pub mod kernel;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::cache::{Cache, human};
+use xtask::cache::Cache;
 use xtask::check::tools::Tools;
+use xtask::disk::human;
 use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;

@@ -13,7 +13,7 @@ use fs_err as fs;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use crate::cache::{hex, lock_file, remove};
+use crate::disk::{hex, lock_file, remove};
 use crate::kernel::Kernel;
 use crate::project::checkout;
 use crate::ui::{Step, Ui};

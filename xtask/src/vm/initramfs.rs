@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::modules::{self, Dependencies, module_name};
-use crate::cache::{Cache, hex};
+use crate::cache::Cache;
+use crate::disk::hex;
 use crate::kernel::Kernel;
 use crate::ui::Ui;
 
