@@ -34,12 +34,19 @@ pub(crate) fn create(path: &str, data: &[u8]) -> Result<()> {
 }
 
 pub(crate) fn patch(request: &PatchFile) -> Result<()> {
-    let PatchFile { from, to, length, patches } = request;
+    let PatchFile {
+        from,
+        to,
+        length,
+        patches,
+    } = request;
     fs::copy(from, to).tried(|| format!("copy {from} to {to}"))?;
     let apply = || -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(to)?;
         file.set_len(length.0)?;
-        patches.iter().try_for_each(|patch| file.write_all_at(&patch.bytes.0, patch.offset))
+        patches
+            .iter()
+            .try_for_each(|patch| file.write_all_at(&patch.bytes.0, patch.offset))
     };
     apply().tried(|| format!("patch {to}"))
 }

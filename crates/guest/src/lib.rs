@@ -5,5 +5,6 @@
 //! This library holds the two parts that the host needs as well: [`proto`], the requests and replies, and [`uapi`],
 //! the constants and structures of amdgpu's ioctls.
 
+mod bytes;
 pub mod proto;
 pub mod uapi;

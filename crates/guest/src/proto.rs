@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+pub use crate::bytes::Bytes;
 use crate::uapi::{Domain, GemFlags, VmFlags};
 
 /// Name of the virtio-serial port on which guest and host talk.
@@ -406,49 +407,6 @@ pub struct Submitted {
     pub target: Va,
 }
 
-/// Any bytes; base64 on the wire.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Bytes(pub Vec<u8>);
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 64;
-        write!(
-            f,
-            "b\"{}\"",
-            self.0[..self.0.len().min(SHOWN)].escape_ascii()
-        )?;
-        if self.0.len() > SHOWN {
-            write!(f, "… ({} bytes)", self.0.len())?;
-        }
-        Ok(())
-    }
-}
-
-impl<T: AsRef<[u8]> + ?Sized> From<&T> for Bytes {
-    fn from(bytes: &T) -> Self {
-        Self(bytes.as_ref().to_vec())
-    }
-}
-
-impl Serialize for Bytes {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use base64::Engine;
-        serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(&self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use base64::Engine;
-        let text = String::deserialize(deserializer)?;
-        base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,14 +447,6 @@ mod tests {
                 ..
             })
         ));
-    }
-
-    #[test]
-    fn bytes_survive_that_are_no_text() {
-        let all: Vec<u8> = (0..=255).collect();
-        let line = serde_json::to_string(&Bytes(all.clone())).unwrap();
-        assert!(!line.contains('\n'));
-        assert_eq!(serde_json::from_str::<Bytes>(&line).unwrap().0, all);
     }
 
     #[test]
