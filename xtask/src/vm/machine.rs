@@ -19,7 +19,7 @@ use anyhow::{Context, Result, anyhow};
 use fs_err as fs;
 
 /// How many of the last lines a report shows.
-const LAST: usize = 30;
+const LAST: usize = 50;
 /// How often the emulated GPU is asked for its health while a reply is waited for.
 const PULSE: Duration = Duration::from_millis(200);
 

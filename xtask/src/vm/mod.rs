@@ -105,6 +105,16 @@ impl Vm {
                         return Ok(vm);
                     }
                     Err(_) if *accelerator == Accelerator::Kvm => broken = true,
+                    Err(error) if died_early(&error) => {
+                        // About one boot in twenty of the stock kernel ends before our program starts: "Oops: int3" in
+                        // code that the kernel has just patched, which TCG with two threads runs stale.
+                        let why = format!("{error:#}");
+                        ui.note(format!(
+                            "the kernel died while booting, trying once more: {}",
+                            first_line(&why)
+                        ));
+                        return Self::start(kernel, &qemu, &program, &base, &options, *accelerator);
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -291,6 +301,16 @@ impl Vm {
         self.call(PowerOff {})?;
         self.machine.wait(OFF_LIMIT)
     }
+}
+
+/// Whether the kernel panicked before the guest's hello, over a breakpoint that was no breakpoint any more.
+fn died_early(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    text.contains("Kernel panic") && text.contains("Oops: int3")
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// How long the guest may take, for a machine that emulates its CPU and shares its own with others. A command that
