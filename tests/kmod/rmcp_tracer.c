@@ -26,8 +26,13 @@ MODULE_PARM_DESC(calls, "calls of the target since loading (read only)");
 
 static int __init start(void)
 {
-	int err = ftrace_set_filter(&ops, TARGET, strlen(TARGET), 1);
+	/* By address: a filter by name looks at every function of the kernel, which takes long. */
+	void *addr = look_up(TARGET_SYMBOL);
+	int err;
 
+	if (IS_ERR(addr))
+		return PTR_ERR(addr);
+	err = ftrace_set_filter_ip(&ops, (unsigned long)addr, 0, 1);
 	if (!err)
 		err = register_ftrace_function(&ops);
 	if (err)
