@@ -153,33 +153,23 @@ fn make(
     fs::write(&preferences, apt::preferences(targets, target))?;
     let log = hooks.path().join("log");
 
-    // mmdebstrap works below TMPDIR; /tmp is often a small memory disk, /var/tmp is not. As root it
-    // would mount in the machine's own namespace, so it gets one of its own, which also takes every
-    // process of it away when we are killed. As an ordinary user it makes both by itself.
+    // mmdebstrap works below TMPDIR; /tmp is often a small memory disk, /var/tmp is not. It runs in
+    // namespaces that we make, not in those of its unshare mode, so that killing us takes every process
+    // and mount of it away, for root and for an ordinary user alike.
     let mut bootstrap = Command::new("setpriv");
-    bootstrap.args(["--pdeathsig", "KILL"]);
-    if host::root() {
-        bootstrap.args([
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ]);
+    bootstrap.args(["--pdeathsig", "KILL", "unshare"]);
+    if !host::root() {
+        bootstrap.args(["--user", "--map-root-user", "--map-auto"]);
     }
     bootstrap
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .args([
             "mmdebstrap",
+            "--mode=root",
             "--variant=minbase",
             "--format=tar",
-            "--architectures=amd64",
         ])
-        .arg(if host::root() {
-            "--mode=root"
-        } else {
-            "--mode=unshare"
-        })
+        .arg("--architectures=amd64")
         .arg(format!(
             "--setup-hook=upload {} /etc/apt/preferences.d/rmcp",
             preferences.display()
