@@ -184,6 +184,13 @@ fn verdict(phase: &Phase, style: &Style, out: &mut String) {
         counts.gart,
         counts.changed,
     );
+    if counts.moved_tables > 0 {
+        let _ = writeln!(
+            out,
+            "    {} page tables were freed and made anew elsewhere by the driver; the flags of their directory entries are equal",
+            counts.moved_tables
+        );
+    }
     for deviation in deviations.iter().take(SHOWN) {
         let _ = writeln!(out, "    {}", style.verdict(false, &deviation.to_string()));
     }

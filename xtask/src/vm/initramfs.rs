@@ -21,6 +21,8 @@ use crate::ui::Ui;
 
 /// Bump when the layout of the base changes.
 const LAYOUT: &str = "1";
+/// The cache's folder for bases.
+const KIND: &str = "initramfs";
 /// The driver.
 pub const AMDGPU: &str = "amdgpu";
 /// Where modules are in the guest.
@@ -93,15 +95,19 @@ pub fn base(kernel: &Kernel, firmware: &[&str], ui: &Ui) -> Result<Base> {
     );
     let wanted = firmware.join(" ");
     let inputs = [LAYOUT, &kernel.package_version, &kernel.amdgpu.md5, &wanted];
-    let dir = match cache.find("initramfs", &key, &inputs) {
+    let dir = match cache.find(KIND, &key, &inputs) {
         Some(dir) => dir,
         None => ui.step("initramfs from the stock packages", |_| {
-            cache.artefact("initramfs", &key, &inputs, |dir| {
+            cache.artefact(KIND, &key, &inputs, |dir| {
                 let (files, facts) = collect(kernel, firmware)?;
                 fs::write(dir.join(ARCHIVE), archive(&files)?)?;
                 fs::write(dir.join(FACTS), serde_json::to_vec_pretty(&facts)?)?;
                 Ok(())
-            })
+            })?;
+            cache.keep_only(KIND, |name| {
+                !is_older(name, &kernel.target, &kernel.release)
+            })?;
+            Ok(cache.path(KIND, &key))
         })?,
     };
     let facts = serde_json::from_slice(&fs::read(dir.join(FACTS))?)
@@ -109,6 +115,17 @@ pub fn base(kernel: &Kernel, firmware: &[&str], ui: &Ui) -> Result<Base> {
     Ok(Base {
         archive: dir.join(ARCHIVE),
         facts,
+    })
+}
+
+/// Is this the key of the same target with another release of the kernel?
+fn is_older(key: &str, target: &str, release: &str) -> bool {
+    let rest = key
+        .strip_prefix(target)
+        .and_then(|rest| rest.strip_prefix('-'));
+    // A release begins with a digit; another target whose name begins alike goes on with a word.
+    rest.is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_digit()) && !rest.starts_with(release)
     })
 }
 
@@ -233,6 +250,15 @@ mod tests {
                 ("lib/firmware/amdgpu/x.bin", 0o100_644, "fw"),
             ]
         );
+    }
+
+    #[test]
+    fn only_other_releases_of_the_same_target_are_dropped() {
+        let older = |key| is_older(key, "trixie", "7.3.4+deb13-amd64");
+        assert!(older("trixie-7.2.1+deb13-amd64-navi10_"));
+        assert!(!older("trixie-7.3.4+deb13-amd64-navi10_"));
+        assert!(!older("trixie-backports-7.2.1+deb13-amd64-navi10_"));
+        assert!(!older("sid-7.2.1+deb14-amd64-"));
     }
 
     #[test]
