@@ -61,12 +61,15 @@ impl Qemu {
     }
 }
 
+/// QEMU, which ends with the thread that starts it, also when that is killed.
 fn command(place: &Place) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
     match place {
-        Place::Machine(program) => Command::new(program),
+        Place::Machine(program) => command.arg(program),
         Place::Root(root) => {
-            let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
             command
+                .arg(root.join("lib64/ld-linux-x86-64.so.2"))
                 .env_remove("LD_LIBRARY_PATH")
                 .env("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu"))
                 .arg("--library-path")
@@ -75,10 +78,10 @@ fn command(place: &Place) -> Command {
                 .arg("-L")
                 .arg(root.join("usr/share/qemu"))
                 .arg("-L")
-                .arg(root.join("usr/share/seabios"));
-            command
+                .arg(root.join("usr/share/seabios"))
         }
-    }
+    };
+    command
 }
 
 fn libraries(root: &Path) -> PathBuf {
