@@ -10,6 +10,13 @@ missing=
 command -v cc >/dev/null 2>&1 || missing="$missing gcc"
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 command -v make >/dev/null 2>&1 || missing="$missing make"
+# xtask looks for these itself; naming them here too lets an ordinary user install everything in one go.
+case "${1-}" in
+demo | check)
+    command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"
+    [ "$(id -u)" -eq 0 ] || command -v newuidmap >/dev/null 2>&1 || missing="$missing uidmap"
+    ;;
+esac
 
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then

@@ -106,8 +106,8 @@ impl Vm {
                     }
                     Err(_) if *accelerator == Accelerator::Kvm => broken = true,
                     Err(error) if died_early(&error) => {
-                        // About one boot in twenty of the stock kernel ends before our program starts: "Oops: int3" in
-                        // code that the kernel has just patched, which TCG with two threads runs stale.
+                        // Seen once in some fifty boots: the stock kernel ends before our program starts, with
+                        // "Oops: int3" in code that it has just patched; TCG with two threads ran it stale.
                         let why = format!("{error:#}");
                         ui.note(format!(
                             "the kernel died while booting, trying once more: {}",
