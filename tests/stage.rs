@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The shared VM and how each scenario finds it: clean at the begin, checked at the end.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use guest::proto::ClientId;
 use guest::proto::DrmClose;
 use libtest_mimic::{Failed, Trial};
@@ -171,7 +171,7 @@ impl Stage {
             .enter(scenario.needs)
             .context("setting the stage")
             .and_then(|()| (scenario.run)(self));
-        let result = result.and_then(|()| self.look_at_log());
+        let result = result.and_then(|()| self.look_for_trouble());
         if result.is_err() {
             // What a failed scenario leaves behind is unknown.
             self.vm = None;
@@ -203,7 +203,7 @@ impl Stage {
             (Needs::NoDriver, true) => self.unload(AMDGPU)?,
             _ => {}
         }
-        self.look_at_log()?;
+        self.look_for_trouble()?;
         self.begin = self.mark()?;
         Ok(())
     }
@@ -227,12 +227,17 @@ impl Stage {
         Ok(())
     }
 
-    fn look_at_log(&mut self) -> Result<()> {
+    /// Fails on anything in the guest's log since the scenario's begin, and on anything that the emulated GPU did not
+    /// know or could not do: then its tables prove nothing.
+    fn look_for_trouble(&mut self) -> Result<()> {
         let begin = self.begin;
-        match self.trouble_since(begin)? {
-            None => Ok(()),
-            Some(trouble) => Err(anyhow!("{trouble}")),
+        if let Some(trouble) = self.trouble_since(begin)? {
+            bail!("{trouble}");
         }
+        if let Some(trouble) = self.gpu_trouble() {
+            bail!("{trouble}");
+        }
+        Ok(())
     }
 
     /// Lines of rmcp in the kernel's log since `mark`.

@@ -67,19 +67,17 @@ fn command(place: &Place) -> Command {
     command.args(["--pdeathsig", "KILL"]);
     match place {
         Place::Machine(program) => command.arg(program),
-        Place::Root(root) => {
-            command
-                .arg(root.join("lib64/ld-linux-x86-64.so.2"))
-                .env_remove("LD_LIBRARY_PATH")
-                .env("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu"))
-                .arg("--library-path")
-                .arg(libraries(root))
-                .arg(root.join("usr/bin").join(PROGRAM))
-                .arg("-L")
-                .arg(root.join("usr/share/qemu"))
-                .arg("-L")
-                .arg(root.join("usr/share/seabios"))
-        }
+        Place::Root(root) => command
+            .arg(root.join("lib64/ld-linux-x86-64.so.2"))
+            .env_remove("LD_LIBRARY_PATH")
+            .env("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu"))
+            .arg("--library-path")
+            .arg(libraries(root))
+            .arg(root.join("usr/bin").join(PROGRAM))
+            .arg("-L")
+            .arg(root.join("usr/share/qemu"))
+            .arg("-L")
+            .arg(root.join("usr/share/seabios")),
     };
     command
 }

@@ -118,6 +118,9 @@ pub fn run(kernel: &Kernel, json: Option<&Path>, ui: &Ui) -> Result<bool> {
         if let Some(trouble) = scan(&log) {
             bail!("{trouble}");
         }
+        if let Some(trouble) = vm.gpu_trouble() {
+            bail!("{trouble}");
+        }
         Ok(report)
     })?;
     vm.power_off()?;

@@ -266,6 +266,27 @@ impl Vm {
         self.gpus.len()
     }
 
+    /// What the emulated GPUs met since the boot that they do not know, or that hardware would report as an error.
+    #[must_use]
+    pub fn gpu_trouble(&self) -> Option<String> {
+        let mut met = Vec::new();
+        for (index, gpu) in self.gpus.iter().enumerate() {
+            for unknown in gpu.unknowns() {
+                met.push(format!(
+                    "GPU {index} does not know: {} ({:?}, {} times)",
+                    unknown.what, unknown.access, unknown.count
+                ));
+            }
+            for fault in gpu.faults() {
+                met.push(format!(
+                    "GPU {index}: {} ({} times)",
+                    fault.what, fault.count
+                ));
+            }
+        }
+        (!met.is_empty()).then(|| met.join("\n"))
+    }
+
     /// What the guest said at its start.
     #[must_use]
     pub fn hello(&self) -> &Hello {
