@@ -2,8 +2,7 @@
 /*
  * A second tracer on the target, of the same kind as rmcp's hook. Counts the calls.
  */
-#include <linux/ftrace.h>
-#include "target.h"
+#include "ftrace_user.h"
 
 MODULE_DESCRIPTION("rmcp test: another ftrace user on " TARGET);
 
@@ -26,24 +25,12 @@ MODULE_PARM_DESC(calls, "calls of the target since loading (read only)");
 
 static int __init start(void)
 {
-	/* By address: a filter by name looks at every function of the kernel, which takes long. */
-	void *addr = look_up(TARGET_SYMBOL);
-	int err;
-
-	if (IS_ERR(addr))
-		return PTR_ERR(addr);
-	err = ftrace_set_filter_ip(&ops, (unsigned long)addr, 0, 1);
-	if (!err)
-		err = register_ftrace_function(&ops);
-	if (err)
-		ftrace_free_filter(&ops);
-	return err;
+	return attach(&ops);
 }
 module_init(start);
 
 static void __exit stop(void)
 {
-	unregister_ftrace_function(&ops);
-	ftrace_free_filter(&ops);
+	detach(&ops);
 }
 module_exit(stop);

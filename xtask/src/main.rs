@@ -50,19 +50,8 @@ enum Task {
     /// module, the workspace's tests, and the scenarios in the VM. Ends with a failure when one test
     /// failed or one runner died.
     Check {
-        /// The target, as `cargo xtask targets` lists them, or `all`
-        #[arg(
-            short,
-            long,
-            value_name = "TARGET",
-            env = "KERNEL",
-            default_value_t,
-            hide_default_value = true
-        )]
-        kernel: String,
-        /// Ask the archive for its newest kernel even when it was asked within a day
-        #[arg(long)]
-        refresh: bool,
+        #[command(flatten)]
+        which: Which,
         /// Run only the runners whose name contains this word; may be given again
         #[arg(long, value_name = "WORD")]
         only: Vec<String>,
@@ -109,7 +98,7 @@ enum Task {
 /// Which kernel.
 #[derive(clap::Args, Clone)]
 struct Which {
-    /// The target, as `cargo xtask targets` lists them
+    /// The target, as `cargo xtask targets` lists them; for `check` also `all`
     #[arg(
         short,
         long,
@@ -156,14 +145,13 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             });
         }
         Task::Check {
-            kernel,
-            refresh,
+            which,
             only,
             scenarios,
         } => {
             let options = check::Options {
-                kernel: target::chosen(&kernel),
-                refresh,
+                kernel: target::chosen(&which.kernel),
+                refresh: which.refresh,
                 only,
                 scenarios,
             };
