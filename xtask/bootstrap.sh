@@ -14,6 +14,7 @@ command -v make >/dev/null 2>&1 || missing="$missing make"
 case "${1-}" in
 demo | check)
     command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"
+    command -v xz >/dev/null 2>&1 || missing="$missing xz-utils"
     [ "$(id -u)" -eq 0 ] || command -v newuidmap >/dev/null 2>&1 || missing="$missing uidmap"
     ;;
 esac
