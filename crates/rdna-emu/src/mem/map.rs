@@ -57,14 +57,23 @@ impl SharedMap {
         (end <= self.len).then(|| unsafe { self.base.as_ptr().add(offset) })
     }
 
-    fn byte(at: *mut u8, i: usize) -> &'static AtomicU8 {
-        // SAFETY: callers pass `i` below the count that `range` checked, and use the result before
-        // they return, while `self` keeps the mapping alive; AtomicU8 has no alignment.
+    /// One byte of the mapping.
+    ///
+    /// # Safety
+    ///
+    /// `at` comes from `range`, `i` is below its count, and the result is not used after `self`'s method returns.
+    unsafe fn byte<'a>(at: *mut u8, i: usize) -> &'a AtomicU8 {
+        // SAFETY: by the caller's promise mapped for `'a`; AtomicU8 has no alignment.
         unsafe { AtomicU8::from_ptr(at.add(i)) }
     }
 
-    fn word(at: *mut u8, i: usize) -> &'static AtomicU64 {
-        // SAFETY: as for `byte`, with `i + 8` below the count; callers pass aligned addresses.
+    /// Eight bytes of the mapping.
+    ///
+    /// # Safety
+    ///
+    /// As for `byte`, with `i + 8` not above the count and `at + i` a multiple of 8.
+    unsafe fn word<'a>(at: *mut u8, i: usize) -> &'a AtomicU64 {
+        // SAFETY: by the caller's promise mapped for `'a` and aligned.
         unsafe { AtomicU64::from_ptr(at.add(i).cast()) }
     }
 
@@ -82,10 +91,12 @@ impl SharedMap {
         let (head, words) = Self::split(at, out.len());
         let tail = head + words * 8;
         for i in (0..head).chain(tail..out.len()) {
-            out[i] = Self::byte(at, i).load(Ordering::Relaxed);
+            // SAFETY: `i` is below `out.len()`, which `range` checked.
+            out[i] = unsafe { Self::byte(at, i) }.load(Ordering::Relaxed);
         }
         for i in (head..tail).step_by(8) {
-            let word = Self::word(at, i).load(Ordering::Relaxed);
+            // SAFETY: `split` gives whole words at aligned addresses, up to `tail`, which is in range.
+            let word = unsafe { Self::word(at, i) }.load(Ordering::Relaxed);
             out[i..i + 8].copy_from_slice(&word.to_ne_bytes());
         }
         true
@@ -99,14 +110,16 @@ impl SharedMap {
         let (head, words) = Self::split(at, data.len());
         let tail = head + words * 8;
         for i in (0..head).chain(tail..data.len()) {
-            Self::byte(at, i).store(data[i], Ordering::Relaxed);
+            // SAFETY: `i` is below `data.len()`, which `range` checked.
+            unsafe { Self::byte(at, i) }.store(data[i], Ordering::Relaxed);
         }
         for (i, chunk) in (head..tail)
             .step_by(8)
             .zip(data[head..tail].chunks_exact(8))
         {
             let word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
-            Self::word(at, i).store(word, Ordering::Relaxed);
+            // SAFETY: `split` gives whole words at aligned addresses, up to `tail`, which is in range.
+            unsafe { Self::word(at, i) }.store(word, Ordering::Relaxed);
         }
         true
     }
