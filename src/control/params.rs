@@ -190,7 +190,10 @@ macro_rules! parameter {
 
             #[link_section = ".modinfo"]
             #[used(compiler)]
-            static MODINFO: [u8; LINES.len()] = *LINES.first_chunk().unwrap();
+            static MODINFO: [u8; LINES.len()] = match LINES.first_chunk() {
+                Some(lines) => *lines,
+                None => [0; LINES.len()],
+            };
         };
     };
 }

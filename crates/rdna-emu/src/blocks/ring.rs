@@ -4,6 +4,7 @@
 //! Everything read here is written by the guest. A stream never gives more dwords than it has.
 
 use crate::bus::{Bus, Space};
+use crate::regs::Reg;
 use crate::units::GpuVa;
 
 /// Dwords of a packet that are fetched at once; longer packets fetch their payload themselves.
@@ -114,6 +115,19 @@ pub(crate) enum Outcome {
     },
     /// Try it again later.
     Wait,
+}
+
+/// Writes a register for what runs in `space`; processes may not. `engine` is named in the report.
+pub(crate) fn write_reg(bus: &mut Bus, engine: &str, space: Space, reg: Reg, value: u32) {
+    if space == Space::Kernel {
+        bus.write_reg(reg, value);
+    } else {
+        let what = bus.regs.describe(reg);
+        bus.journal.fault(
+            &format!("{engine} register write by a process"),
+            format_args!("{what} = {value:#x}: refused"),
+        );
+    }
 }
 
 /// Whether `value` stands to `reference` as the FUNCTION field of a poll or wait asks; SDMA and

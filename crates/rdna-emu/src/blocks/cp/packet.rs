@@ -8,7 +8,7 @@ use super::pm4::{self, Op, Treatment};
 use super::queue::DEPTH;
 use crate::blocks::clock;
 use crate::blocks::ih::{Client, Vector};
-use crate::blocks::ring::{Outcome, Packet, Stream, compare};
+use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::Access;
@@ -158,19 +158,6 @@ fn dwords_index(dwords: u64) -> usize {
     usize::try_from(dwords.saturating_sub(1)).unwrap_or(0)
 }
 
-/// Writes a register on behalf of `space`.
-fn write_reg(bus: &mut Bus, unit: &Unit<'_>, space: Space, reg: Reg, value: u32) {
-    if space == Space::Kernel {
-        bus.write_reg(reg, value);
-    } else {
-        let what = bus.regs.describe(reg);
-        bus.journal.fault(
-            &format!("{} register write by a process", unit.name),
-            format_args!("{what} = {value:#x}: refused"),
-        );
-    }
-}
-
 fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes
         .chunks_exact(4)
@@ -188,7 +175,7 @@ fn write_data(bus: &mut Bus, unit: &Unit<'_>, stream: &Stream, p: &Packet, dword
     let first = Reg(p.dword(2) & REG_MASK);
     let step = if control >> 16 & 1 == 1 { 0 } else { 1 };
     for (i, value) in (0..).zip(words(&data)) {
-        write_reg(bus, unit, stream.space, first.plus(i * step), value);
+        write_reg(bus, unit.name, stream.space, first.plus(i * step), value);
     }
 }
 
@@ -201,7 +188,7 @@ fn set_regs(bus: &mut Bus, unit: &Unit<'_>, stream: &Stream, p: &Packet, start: 
         if start == UCONFIG_START {
             bus.write_reg(first.plus(i), value);
         } else {
-            write_reg(bus, unit, stream.space, first.plus(i), value);
+            write_reg(bus, unit.name, stream.space, first.plus(i), value);
         }
     }
 }
@@ -227,7 +214,7 @@ fn wait_reg_mem(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) -> boo
     }
     let (first, second) = (Reg(p.dword(2) & REG_MASK), Reg(p.dword(3) & REG_MASK));
     if operation == 1 {
-        write_reg(bus, unit, space, first, reference);
+        write_reg(bus, unit.name, space, first, reference);
         let value = bus.read_reg(second);
         return compare(control & 7, value & mask, reference & mask);
     }
@@ -284,7 +271,7 @@ fn copy_data(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) {
         0 => {
             let reg = Reg(p.dword(4) & REG_MASK);
             for (i, word) in (0..).zip(words(&bytes[..if wide { 8 } else { 4 }])) {
-                write_reg(bus, unit, space, reg.plus(i), word);
+                write_reg(bus, unit.name, space, reg.plus(i), word);
             }
         }
         1 | 2 | 5 => {

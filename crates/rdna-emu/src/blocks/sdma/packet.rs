@@ -6,7 +6,7 @@
 
 use crate::blocks::clock;
 use crate::blocks::ih::{Client, Vector};
-use crate::blocks::ring::{Outcome, Packet, Stream, compare};
+use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::Access;
@@ -221,14 +221,6 @@ fn ptepde(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
 /// Register write: 1 register, 2 value. Not for processes.
 fn srbm_write(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
     let (reg, value) = (Reg(p.dword(1) & 0x3ffff), p.dword(2));
-    if space == Space::Kernel {
-        bus.write_reg(reg, value);
-    } else {
-        let what = bus.regs.describe(reg);
-        bus.journal.fault(
-            &format!("{} register write by a process", unit.name),
-            format_args!("{what} = {value:#x}: refused"),
-        );
-    }
+    write_reg(bus, unit.name, space, reg, value);
     done(3)
 }
