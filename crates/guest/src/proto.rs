@@ -6,10 +6,13 @@
 //! Every request is a struct that implements [`Call`], which ties it to the type of its reply, so the host's side is
 //! checked by the compiler. Bytes travel as base64, since parameters under test may be no UTF-8 or hold NULs.
 
+mod values;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+pub use self::values::*;
 pub use crate::bytes::Bytes;
 use crate::uapi::{Domain, GemFlags, VmFlags};
 
@@ -277,134 +280,6 @@ calls! {
     } -> Vec<u64>;
     /// Close every client, write everything back and power off; the reply is sent before.
     PowerOff {} -> ();
-}
-
-macro_rules! number {
-    ($( $(#[$doc:meta])* $name:ident($inner:ty); )*) => { $(
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub $inner);
-    )* };
-}
-
-number! {
-    /// A DRM client in the guest: one open render node.
-    ClientId(u32);
-    /// A GEM handle of one client.
-    Handle(u32);
-    /// A running storm.
-    StormId(u32);
-    /// A GPU virtual address.
-    Va(u64);
-    /// A number of bytes.
-    Size(u64);
-}
-
-impl fmt::Display for Va {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
-/// What GEM_VA is asked to do (`AMDGPU_VA_OP_*`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VaOperation {
-    /// Map; fails when something is there.
-    Map,
-    /// Undo one map.
-    Unmap,
-    /// Drop whatever is mapped in the range.
-    Clear,
-    /// Clear, then map.
-    Replace,
-}
-
-/// Reply to [`WriteFile`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// What `write` returned.
-    pub bytes: usize,
-}
-
-/// Bytes to write over a copy; see [`PatchFile`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Patch {
-    /// Where the first byte goes.
-    pub offset: u64,
-    /// The bytes.
-    pub bytes: Bytes,
-}
-
-/// Reply to [`Stat`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileInfo {
-    /// Permission bits, as in `0644`.
-    pub mode: u32,
-    /// Size in bytes.
-    pub size: u64,
-    /// Is it a folder?
-    pub folder: bool,
-}
-
-/// Reply to [`Uname`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnameInfo {
-    /// `uname -r`
-    pub release: String,
-    /// `uname -v`
-    pub version: String,
-    /// `uname -m`
-    pub machine: String,
-}
-
-/// Reply to [`KernelLog`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LogPart {
-    /// The text of each record, without its header.
-    pub lines: Vec<String>,
-    /// Pass this as `since` next time.
-    pub next: u64,
-    /// Records that the kernel overwrote before they could be read.
-    pub lost: u64,
-}
-
-/// Reply to [`DrmInfo`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DrmFacts {
-    /// The driver's name.
-    pub driver: String,
-    /// Its interface version: major, minor, patch level.
-    pub version: (i32, i32, i32),
-    /// PCI device ID.
-    pub device_id: u32,
-    /// Chip family.
-    pub family: u32,
-    /// First and last GPU address for user space.
-    pub va: (Va, Va),
-    /// What the INFO ioctl tells about fragments.
-    pub pte_fragment_size: u32,
-}
-
-/// Reply to [`DrmUsage`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageBytes {
-    /// VRAM in use.
-    pub vram: Size,
-    /// GTT in use.
-    pub gtt: Size,
-}
-
-/// Reply to [`Submit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Submitted {
-    /// What the CPU reads after SDMA is done.
-    pub read: u32,
-    /// The GPU address of the indirect buffer, to find the submission in the emulator.
-    pub ib: Va,
-    /// The GPU address that was written.
-    pub target: Va,
 }
 
 #[cfg(test)]
