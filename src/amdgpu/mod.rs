@@ -110,6 +110,10 @@ fn explain(name: &str, error: ArmError) -> Refusal {
         ArmError::TracingDead => Refusal::new(fmt!(
             "ftrace has shut itself down after an error, see the kernel log; reboot"
         )),
+        ArmError::Taken => Refusal::new(fmt!(
+            "calls of {name} already go elsewhere (a live patch, another owner of the instruction \
+             pointer or a direct call); unload that, then write Y to `enable`"
+        )),
         ArmError::Failed(error) => {
             Refusal::new(fmt!("ftrace does not take the hook of {name} ({error:?})"))
         }

@@ -47,8 +47,9 @@ impl EditArguments for RewriteRequest {
     #[inline(always)]
     fn edit(arguments: &mut Arguments) {
         let policy = Policy::from_bits(POLICY.load(Relaxed));
-        let request = VmFlags::new(arguments.fourth());
-        arguments.set_fourth(policy.apply(request).raw());
+        // The upper half of the register means nothing for a 32 bit argument.
+        let request = VmFlags::new(arguments.register::<4>() as u32);
+        arguments.set_register::<4>(policy.apply(request).raw().into());
     }
 }
 
@@ -72,7 +73,7 @@ impl MtypeHook {
         POLICY.store(policy.to_bits(), Relaxed);
         // SAFETY: the caller keeps the driver. `TARGET.find` has checked that the function's
         // fourth argument is the 32 bit integer that `RewriteRequest` edits.
-        let hook = unsafe { ArgumentHook::arm::<RewriteRequest>(&site) };
+        let hook = unsafe { ArgumentHook::arm::<RewriteRequest>(&[site]) };
         let _hook = hook.map_err(|error| explain(Self::FUNCTION, error))?;
         Ok(Self { policy, _hook })
     }

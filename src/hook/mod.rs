@@ -4,6 +4,9 @@
 //!
 //! - [`symbol`] finds a function's entry without touching it.
 //! - [`arguments`] runs our code at that entry, with the arguments in hand.
+//! - [`replacement`] runs our function instead, which may call the driver's own.
+//! - [`registration`] is what both are made of.
+//! - [`percpu`] counts without being in the way.
 //! - [`modules`] tells when modules come and go.
 //!
 //! All `unsafe` that hooking takes is in this folder. Who uses it: `crate::amdgpu` for the hooks,
@@ -12,4 +15,10 @@
 pub(crate) mod arguments;
 pub(crate) mod bindings;
 pub(crate) mod modules;
+// Nobody replaces a function or counts yet.
+#[allow(dead_code)]
+pub(crate) mod percpu;
+mod registration;
+#[allow(dead_code)]
+pub(crate) mod replacement;
 pub(crate) mod symbol;

@@ -70,6 +70,14 @@ impl Site {
         self.ip
     }
 
+    /// Where the function goes on behind the place where ftrace calls out.
+    #[allow(dead_code)]
+    pub(super) fn body(&self) -> usize {
+        /// Size of the call instruction, or of the NOP in its place.
+        const CALL: usize = 5;
+        self.ip + CALL
+    }
+
     /// Whether the entry calls out at this moment, to whomever.
     ///
     /// # Safety
