@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! PID 1 of the test VM: mounts what is needed, finds its virtio-serial port, then does what the host asks.
 //!
-//! Started with the argument `storm` it is one of the processes of a storm instead (see [`storm`]). PID 1 has a single
+//! Started with the argument `storm` it is one of the processes of a storm instead (see [`storm`]), with `process` one
+//! that takes the same requests as PID 1 (see [`process`]). PID 1 has a single
 //! thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
 //! host sees QEMU end instead of waiting.
 
 mod drm;
 mod fail;
 mod files;
+mod kfd;
 mod kmsg;
 mod modules;
 mod port;
+mod process;
 mod serve;
 mod setup;
 mod storm;
@@ -22,6 +25,9 @@ fn main() -> ExitCode {
     if let [_, first, rest @ ..] = arguments.as_slice() {
         if first == storm::ARGUMENT {
             return storm::child(rest);
+        }
+        if first == process::ARGUMENT {
+            return process::child();
         }
     }
     if std::process::id() != 1 {

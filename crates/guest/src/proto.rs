@@ -14,6 +14,7 @@ use std::fmt;
 
 pub use self::values::*;
 pub use crate::bytes::Bytes;
+use crate::kfd_uapi::{KfdFlags, SvmFlags};
 use crate::uapi::{Domain, GemFlags, VmFlags};
 
 /// Name of the virtio-serial port on which guest and host talk.
@@ -278,6 +279,73 @@ calls! {
         /// Which storm.
         storm: StormId,
     } -> Vec<u64>;
+    /// Start a process of its own that takes the same requests.
+    ProcessStart {} -> ProcessId;
+    /// Let a process do something; the reply is that of the request.
+    Within {
+        /// Which process.
+        process: ProcessId,
+        /// What it shall do.
+        request: Box<Request>,
+    } -> serde_json::Value;
+    /// Let a process close what it has and end; the reply comes when the driver has let go of all of it.
+    ProcessEnd {
+        /// Which process.
+        process: ProcessId,
+    } -> ();
+    /// KFD's ACQUIRE_VM: make a client's address space the compute address space of this process on that GPU.
+    KfdAcquire {
+        /// Which client; it must not have mapped anything.
+        client: ClientId,
+    } -> GpuId;
+    /// KFD's ALLOC_MEMORY_OF_GPU: a new buffer with its address.
+    KfdAlloc {
+        /// A client handed to [`KfdAcquire`]: on its GPU.
+        client: ClientId,
+        /// Kind and attributes.
+        flags: KfdFlags,
+        /// GPU address.
+        va: Va,
+        /// Bytes.
+        size: Size,
+    } -> KfdHandle;
+    /// KFD's FREE_MEMORY_OF_GPU.
+    KfdFree {
+        /// The buffer.
+        handle: KfdHandle,
+    } -> ();
+    /// KFD's MAP_MEMORY_TO_GPU.
+    KfdMap {
+        /// On which GPU: a client handed to [`KfdAcquire`].
+        client: ClientId,
+        /// The buffer.
+        handle: KfdHandle,
+    } -> ();
+    /// KFD's UNMAP_MEMORY_FROM_GPU.
+    KfdUnmap {
+        /// On which GPU: a client handed to [`KfdAcquire`].
+        client: ClientId,
+        /// The buffer.
+        handle: KfdHandle,
+    } -> ();
+    /// KFD's SVM: share memory of this process with a GPU at the same address; asked again, change its attributes.
+    SvmSet {
+        /// Which GPU: a client handed to [`KfdAcquire`].
+        client: ClientId,
+        /// First address.
+        va: Va,
+        /// Bytes.
+        size: Size,
+        /// Flags that shall be on; the others go off.
+        flags: SvmFlags,
+        /// Move it to the card's memory now, else to system memory.
+        prefetch: bool,
+    } -> ();
+    /// Unmap a shared range from this process, and so from the GPU.
+    SvmDrop {
+        /// Its first address.
+        va: Va,
+    } -> ();
     /// Close every client, write everything back and power off; the reply is sent before.
     PowerOff {} -> ();
 }

@@ -11,26 +11,24 @@ use std::io::{BufRead, BufReader, Write};
 
 use crate::drm::Clients;
 use crate::fail::{Result, failure};
+use crate::kfd::Kfd;
 use crate::kmsg::Log;
+use crate::process::Processes;
 use crate::storm::Storms;
 use crate::{files, modules};
 
 /// What lives as long as the conversation.
 struct Guest {
     clients: Clients,
+    kfd: Kfd,
     storms: Storms,
+    processes: Processes,
     log: Log,
 }
 
-/// Runs the conversation; returns when the host asked for power-off.
+/// Runs the conversation with the host; returns when it asked for power-off.
 pub(crate) fn serve(port: File) -> anyhow::Result<()> {
     let mut out = port.try_clone().context("cannot duplicate the port")?;
-    let log = Log::open().map_err(anyhow::Error::new)?;
-    let mut guest = Guest {
-        clients: Clients::default(),
-        storms: Storms::default(),
-        log,
-    };
     say(
         &mut out,
         &Hello {
@@ -39,16 +37,34 @@ pub(crate) fn serve(port: File) -> anyhow::Result<()> {
         },
     )?;
 
-    let mut input = BufReader::new(port);
+    match converse(BufReader::new(port), &mut out)? {
+        End::Asked => Ok(()),
+        End::Closed => bail!("the host closed the port"),
+    }
+}
+
+/// Why a conversation ended.
+pub(crate) enum End {
+    /// Power-off was asked for.
+    Asked,
+    /// Nothing more can come.
+    Closed,
+}
+
+/// Answers requests in order; what they opened is closed at the end.
+pub(crate) fn converse(mut input: impl BufRead, out: &mut impl Write) -> anyhow::Result<End> {
+    let mut guest = Guest {
+        clients: Clients::default(),
+        kfd: Kfd::default(),
+        storms: Storms::default(),
+        processes: Processes::default(),
+        log: Log::open().map_err(anyhow::Error::new)?,
+    };
     let mut line = String::new();
     loop {
         line.clear();
-        if input
-            .read_line(&mut line)
-            .context("cannot read from the port")?
-            == 0
-        {
-            bail!("the host closed the port");
+        if input.read_line(&mut line).context("cannot read requests")? == 0 {
+            return Ok(End::Closed);
         }
         let frame: Frame = serde_json::from_str(&line)
             .with_context(|| format!("no request: {}", line.trim_end()))?;
@@ -59,26 +75,28 @@ pub(crate) fn serve(port: File) -> anyhow::Result<()> {
         };
         reap();
         say(
-            &mut out,
+            out,
             &Answer {
                 id: frame.id,
                 outcome,
             },
         )?;
         if last {
-            return Ok(());
+            return Ok(End::Asked);
         }
     }
 }
 
-fn say(out: &mut File, what: &impl Serialize) -> anyhow::Result<()> {
+fn say(out: &mut impl Write, what: &impl Serialize) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
-    out.write_all(&line).context("cannot write to the port")
+    out.write_all(&line)
+        .and_then(|()| out.flush())
+        .context("cannot write answers")
 }
 
 /// Collects dead children that nobody waits for: PID 1 inherits orphans. Processes of a running storm are told apart
-/// by being alive, and [`Storms`] has waited for its own before a request ends.
+/// by being alive, and [`Storms`] has waited for its own before a request ends; so have [`Processes`].
 fn reap() {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
@@ -115,8 +133,23 @@ impl Guest {
             Request::StormStart(r) => value(self.storms.start(&r)?),
             Request::StormWait(r) => value(self.storms.wait(r.storm, r.rounds)?),
             Request::StormStop(r) => value(self.storms.stop(r.storm)?),
+            Request::ProcessStart(_) => value(self.processes.start()?),
+            Request::Within(r) => self.processes.within(r.process, *r.request),
+            Request::ProcessEnd(r) => value(self.processes.end(r.process)?),
+            Request::KfdAcquire(r) => {
+                let client = self.clients.get(r.client)?;
+                value(self.kfd.acquire(r.client, client)?)
+            }
+            Request::KfdAlloc(r) => value(self.kfd.alloc(&r)?),
+            Request::KfdFree(r) => value(self.kfd.free(r.handle)?),
+            Request::KfdMap(r) => value(self.kfd.map(r.client, r.handle)?),
+            Request::KfdUnmap(r) => value(self.kfd.unmap(r.client, r.handle)?),
+            Request::SvmSet(r) => value(self.kfd.share(&r)?),
+            Request::SvmDrop(r) => value(self.kfd.unshare(r.va)?),
             Request::PowerOff(_) => {
+                self.processes.end_all()?;
                 self.clients = Clients::default();
+                self.kfd = Kfd::default();
                 self.storms = Storms::default();
                 value(())
             }

@@ -35,6 +35,7 @@ macro_rules! flags {
         }
     )* };
 }
+pub(crate) use flags;
 
 flags! {
     /// `AMDGPU_GEM_DOMAIN_*`: where a buffer lives.

@@ -39,6 +39,7 @@ macro_rules! ioctls {
         }
     )* };
 }
+pub(crate) use ioctls;
 
 ioctls! {
     /// Who drives this node?

@@ -52,6 +52,17 @@ impl Client {
         })
     }
 
+    /// The open node.
+    pub(crate) fn node(&self) -> &File {
+        &self.node
+    }
+
+    /// The node's minor number, by which KFD knows the GPU.
+    pub(crate) fn minor(&self) -> Result<u32> {
+        let stat = rustix::fs::fstat(&self.node).tried(|| "fstat of a render node".into())?;
+        Ok(rustix::fs::minor(stat.st_rdev))
+    }
+
     pub(crate) fn facts(&self) -> Result<DrmFacts> {
         let mut name = [0_u8; 32];
         let mut version = DrmVersion {

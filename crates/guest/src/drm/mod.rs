@@ -4,6 +4,7 @@
 mod calls;
 mod client;
 
+pub(crate) use calls::ioctls;
 pub(crate) use client::Client;
 
 use guest::proto::ClientId;

@@ -22,6 +22,12 @@ number! {
     Handle(u32);
     /// A running storm.
     StormId(u32);
+    /// A process that takes requests.
+    ProcessId(u32);
+    /// KFD's number of a GPU.
+    GpuId(u32);
+    /// A buffer of KFD.
+    KfdHandle(u64);
     /// A GPU virtual address.
     Va(u64);
     /// A number of bytes.
