@@ -10,7 +10,9 @@
 
 mod altered;
 mod boot;
+mod clients;
 mod conflicts;
+mod job;
 mod lifecycle;
 mod parameters;
 mod policies;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let scenarios: Vec<Scenario> = [
         boot::SCENARIOS,
+        clients::SCENARIOS,
         parameters::SCENARIOS,
         states::SCENARIOS,
         policies::SCENARIOS,

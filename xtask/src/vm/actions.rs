@@ -157,11 +157,21 @@ impl Vm {
     /// emulated GPU saw it.
     pub fn root_of(&mut self, client: ClientId, gpu: usize) -> Result<PageDirectory> {
         let before = self.gpu(gpu).submissions().len();
-        let submitted = self.submit(
-            client,
-            0x600d_0000 | u32::try_from(before & 0xffff)?,
-            Domain::VRAM,
-        )?;
+        let value = 0x600d_0000 | u32::try_from(before & 0xffff)?;
+        let submitted = self.submit(client, value, Domain::VRAM)?;
+        self.seen(gpu, before, value, &submitted)
+    }
+
+    /// The root under which the emulated GPU ran what was submitted after the first `before` submissions; the value
+    /// must have arrived.
+    pub(super) fn seen(
+        &self,
+        gpu: usize,
+        before: usize,
+        value: u32,
+        submitted: &Submitted,
+    ) -> Result<PageDirectory> {
+        arrived(value, submitted)?;
         let seen = self.gpu(gpu).submissions();
         seen[before..]
             .iter()
@@ -183,13 +193,7 @@ impl Vm {
             value,
             domain,
         })?;
-        if submitted.read != value {
-            bail!(
-                "SDMA was to write {value:#x} at {}, but the CPU reads {:#x}",
-                submitted.target,
-                submitted.read
-            );
-        }
+        arrived(value, &submitted)?;
         Ok(submitted)
     }
 
@@ -198,6 +202,18 @@ impl Vm {
         let root = self.root_of(client, gpu)?;
         Ok(self.gpu(gpu).walk(root)?)
     }
+}
+
+/// What the CPU reads back must be what SDMA wrote.
+fn arrived(value: u32, submitted: &Submitted) -> Result<()> {
+    if submitted.read != value {
+        bail!(
+            "SDMA was to write {value:#x} at {}, but the CPU reads {:#x}",
+            submitted.target,
+            submitted.read
+        );
+    }
+    Ok(())
 }
 
 /// Where a module's parameter is in sysfs.

@@ -20,6 +20,7 @@
 
 mod accelerator;
 pub mod actions;
+pub mod compute;
 pub mod initramfs;
 pub mod log;
 pub mod machine;
@@ -345,6 +346,7 @@ fn limit(request: &Request) -> Duration {
         | Request::StormWait(_)
         | Request::StormStop(_)
         | Request::StormStart(_) => 180,
+        Request::Within(within) => return limit(&within.request),
         _ => 120,
     })
 }
