@@ -229,6 +229,14 @@ impl Gpu {
         lock(&self.shared.device).bus.journal.faults()
     }
 
+    /// What a register holds, by its name in AMD's headers: the last value that the driver or a packet wrote, or the
+    /// one after power-on. What a read gives may differ, where hardware decides. `None`: no table of the chip has it.
+    pub fn register(&self, name: &str) -> Option<u32> {
+        let device = lock(&self.shared.device);
+        let reg = device.bus.regs.find(name)?;
+        Some(device.bus.regs.get(reg))
+    }
+
     /// Stops serving, closes the socket and frees the memory.
     pub fn stop(self) {}
 }
