@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A compute job as ROCm makes one: a process with buffers of every kind and ranges of shared virtual memory.
 
-use crate::stage::{Stage, demand};
+use crate::stage::demand;
 use anyhow::{Context, Result, bail};
 use guest::kfd_uapi::{KfdFlags, SvmFlags};
 use guest::proto::{Size, Va};
 use rdna_emu::GpuVa;
 use rdna_emu::tables::{AddressSpace, Entry, Mtype};
+use xtask::vm::Vm;
 use xtask::vm::compute::{Compute, KfdBuffer};
 
 const KIB: u64 = 1 << 10;
@@ -149,13 +150,13 @@ pub(crate) struct Job {
 
 impl Job {
     /// Starts a process on the render node of GPU `gpu` and makes the buffers; nothing is mapped.
-    pub(crate) fn open(stage: &mut Stage, node: &str, gpu: usize) -> Result<Job> {
-        let compute = Compute::open(stage, node)?;
+    pub(crate) fn open(vm: &mut Vm, node: &str, gpu: usize) -> Result<Job> {
+        let compute = Compute::open(vm, node)?;
         let mut buffers = Vec::new();
         for (index, kind) in (0..).zip(BUFFERS) {
             let buffer = compute
                 .alloc(
-                    stage,
+                    vm,
                     kind.memory | kind.attribute,
                     Va(FIRST + index * STRIDE),
                     Size(kind.size),
@@ -171,16 +172,16 @@ impl Job {
     }
 
     /// Maps every buffer and shares every range.
-    pub(crate) fn map(&self, stage: &mut Stage) -> Result<()> {
+    pub(crate) fn map(&self, vm: &mut Vm) -> Result<()> {
         for (kind, buffer) in &self.buffers {
             self.compute
-                .map(stage, buffer)
+                .map(vm, buffer)
                 .with_context(|| format!("cannot map {}", kind.name))?;
         }
         for (index, range) in (0..).zip(RANGES) {
             self.compute
                 .share(
-                    stage,
+                    vm,
                     Va(SHARED + index * STRIDE),
                     Size(range.size),
                     range.flags,
@@ -192,20 +193,20 @@ impl Job {
     }
 
     /// Undoes [`Self::map`]; the buffers stay.
-    pub(crate) fn unmap(&self, stage: &mut Stage) -> Result<()> {
+    pub(crate) fn unmap(&self, vm: &mut Vm) -> Result<()> {
         for (kind, buffer) in &self.buffers {
             self.compute
-                .unmap(stage, buffer)
+                .unmap(vm, buffer)
                 .with_context(|| format!("cannot unmap {}", kind.name))?;
         }
         (0..)
             .zip(RANGES)
-            .try_for_each(|(index, _)| self.compute.unshare(stage, Va(SHARED + index * STRIDE)))
+            .try_for_each(|(index, _)| self.compute.unshare(vm, Va(SHARED + index * STRIDE)))
     }
 
     /// Its address space now.
-    pub(crate) fn space(&self, stage: &mut Stage) -> Result<AddressSpace> {
-        self.compute.address_space(stage, self.gpu)
+    pub(crate) fn space(&self, vm: &mut Vm) -> Result<AddressSpace> {
+        self.compute.address_space(vm, self.gpu)
     }
 
     /// All that it maps.
@@ -228,8 +229,8 @@ impl Job {
     }
 
     /// Demands that everything is mapped with the memory type that `expected` says, and that VRAM is VRAM.
-    pub(crate) fn demand(&self, stage: &mut Stage, expected: fn(Asks) -> Mtype) -> Result<()> {
-        let space = self.space(stage)?;
+    pub(crate) fn demand(&self, vm: &mut Vm, expected: fn(Asks) -> Mtype) -> Result<()> {
+        let space = self.space(vm)?;
         for place in self.places() {
             let wanted = expected(place.asks);
             for entry in place.entries(&space)? {
@@ -244,8 +245,8 @@ impl Job {
     }
 
     /// Demands that nothing of it is mapped.
-    pub(crate) fn demand_unmapped(&self, stage: &mut Stage) -> Result<()> {
-        let space = self.space(stage)?;
+    pub(crate) fn demand_unmapped(&self, vm: &mut Vm) -> Result<()> {
+        let space = self.space(vm)?;
         for place in self.places() {
             let range = GpuVa(place.va.0)..GpuVa(place.va.0 + place.size.0);
             if let Some(entry) = space.leaves(range).find(|entry| entry.valid()) {
@@ -268,8 +269,8 @@ impl Job {
     }
 
     /// Ends the process, with whatever is mapped.
-    pub(crate) fn close(self, stage: &mut Stage) -> Result<()> {
-        self.compute.close(stage)
+    pub(crate) fn close(self, vm: &mut Vm) -> Result<()> {
+        self.compute.close(vm)
     }
 }
 

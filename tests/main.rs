@@ -12,6 +12,7 @@ mod altered;
 mod boot;
 mod clients;
 mod conflicts;
+mod gpus;
 mod job;
 mod lifecycle;
 mod parameters;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let scenarios: Vec<Scenario> = [
         boot::SCENARIOS,
+        gpus::SCENARIOS,
         clients::SCENARIOS,
         parameters::SCENARIOS,
         states::SCENARIOS,

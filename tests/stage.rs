@@ -182,19 +182,14 @@ impl Stage {
 
     fn enter(&mut self, needs: Needs) -> Result<()> {
         if self.vm.is_none() {
-            let mut files = vec![GuestFile::module(&self.rmcp)?];
-            for helper in &self.helper_files {
-                files.push(GuestFile::module(helper)?);
-            }
             // Room for copies of amdgpu.ko in the guest's file system.
             let options = VmOptions {
-                files,
                 memory: 3072,
                 name: format!("tests-{}", self.boots),
                 ..VmOptions::default()
             };
             self.boots += 1;
-            self.vm = Some(Vm::boot(&self.kernel, options, &self.ui)?);
+            self.vm = Some(self.boot(options)?);
         }
         self.begin = self.mark()?;
         self.clean()?;
@@ -206,6 +201,26 @@ impl Stage {
         self.look_for_trouble()?;
         self.begin = self.mark()?;
         Ok(())
+    }
+
+    /// Boots a VM for one scenario alone, with rmcp and the helper modules; [`Self::finish`] ends it.
+    pub(crate) fn boot(&self, mut options: VmOptions) -> Result<Vm> {
+        options.files.push(GuestFile::module(&self.rmcp)?);
+        for helper in &self.helper_files {
+            options.files.push(GuestFile::module(helper)?);
+        }
+        Vm::boot(&self.kernel, options, &self.ui)
+    }
+
+    /// Fails on any trouble since the boot, then powers the VM off.
+    pub(crate) fn finish(&self, mut vm: Vm) -> Result<()> {
+        if let Some(trouble) = vm.trouble_since(Mark::default())? {
+            bail!("{trouble}");
+        }
+        if let Some(trouble) = vm.gpu_trouble() {
+            bail!("{trouble}");
+        }
+        vm.power_off()
     }
 
     /// Closes what scenarios left open and unloads every module that is not stock.

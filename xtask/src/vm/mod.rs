@@ -26,6 +26,7 @@ pub mod log;
 pub mod machine;
 pub mod mappings;
 pub mod modules;
+pub mod pci;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +46,9 @@ use crate::{guest_bin, project};
 
 /// How long powering off may take.
 const OFF_LIMIT: Duration = Duration::from_secs(60);
+
+/// The device number, on bus 0, of the first emulated GPU's root port; the others follow.
+const ROOT_PORTS: usize = 0x10;
 
 /// What to boot.
 #[derive(Debug, Clone)]
@@ -377,6 +381,7 @@ fn machine_arguments(command: &mut std::process::Command, memory: u32, accelerat
 
 fn gpu_arguments(command: &mut std::process::Command, index: usize, socket: &Path) {
     let slot = index + 1;
+    let port = ROOT_PORTS + index;
     let device = serde_json::json!({
         "driver": "vfio-user-pci",
         "bus": format!("port{index}"),
@@ -385,7 +390,7 @@ fn gpu_arguments(command: &mut std::process::Command, index: usize, socket: &Pat
     command
         .args([
             "-device",
-            &format!("pcie-root-port,id=port{index},chassis={slot},slot={slot},pref64-reserve=1G,mem-reserve=64M"),
+            &format!("pcie-root-port,id=port{index},addr={port:#x},chassis={slot},slot={slot},pref64-reserve=1G,mem-reserve=64M"),
         ])
         .args(["-device", &device.to_string()]);
 }
