@@ -5,6 +5,7 @@
 //! Each is this program started again; it reads requests from its standard input and answers on its standard output.
 
 use guest::proto::{Answer, Failure, Frame, Outcome, PowerOff, ProcessId, Request};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,6 +51,23 @@ impl Processes {
         worker.perform(request)
     }
 
+    pub(crate) fn later(&mut self, id: ProcessId, request: Request) -> Result<()> {
+        let worker = self.running.get_mut(&id).ok_or_else(|| unknown(id))?;
+        worker.tell(request)
+    }
+
+    pub(crate) fn has_answered(&self, id: ProcessId) -> Result<bool> {
+        self.running
+            .get(&id)
+            .ok_or_else(|| unknown(id))?
+            .has_answered()
+    }
+
+    pub(crate) fn answer(&mut self, id: ProcessId) -> Result<Value> {
+        let worker = self.running.get_mut(&id).ok_or_else(|| unknown(id))?;
+        worker.hear("what took long")
+    }
+
     pub(crate) fn end(&mut self, id: ProcessId) -> Result<()> {
         self.running.remove(&id).ok_or_else(|| unknown(id))?.end()
     }
@@ -85,13 +103,35 @@ impl Worker {
 
     fn ask(&mut self, request: Request) -> Result<Value> {
         let name = request.name();
+        self.tell(request)?;
+        self.hear(name)
+    }
+
+    fn tell(&mut self, request: Request) -> Result<()> {
+        let name = request.name();
         let mut line = serde_json::to_string(&Frame { id: 0, request })
             .map_err(|error| failure(format!("cannot encode {name}: {error}")))?;
         line.push('\n');
         self.requests
             .write_all(line.as_bytes())
-            .tried(|| format!("hand {name} to a process"))?;
-        line.clear();
+            .tried(|| format!("hand {name} to a process"))
+    }
+
+    /// Answers are read one by one, each when it is due, so nothing of the next is ever in the buffer.
+    fn has_answered(&self) -> Result<bool> {
+        let mut polled = [PollFd::new(self.answers.get_ref(), PollFlags::IN)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut polled, Some(&at_once)).tried(|| "poll a process".into())?;
+        Ok(polled[0]
+            .revents()
+            .intersects(PollFlags::IN | PollFlags::HUP))
+    }
+
+    fn hear(&mut self, name: &str) -> Result<Value> {
+        let mut line = String::new();
         self.answers
             .read_line(&mut line)
             .tried(|| format!("read a process's answer to {name}"))?;

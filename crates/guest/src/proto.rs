@@ -288,6 +288,24 @@ calls! {
         /// What it shall do.
         request: Box<Request>,
     } -> serde_json::Value;
+    /// Let a process do something that may take long, without waiting for it. It must neither take nor give back
+    /// references to the driver. Nothing else can be asked of the process before its answer was fetched.
+    LaterStart {
+        /// Which process.
+        process: ProcessId,
+        /// What it shall do.
+        request: Box<Request>,
+    } -> ();
+    /// Whether a process has answered what [`LaterStart`] asked, at this moment.
+    LaterEnded {
+        /// Which process.
+        process: ProcessId,
+    } -> bool;
+    /// Wait for the answer to what [`LaterStart`] asked; the reply is that of the request.
+    LaterEnd {
+        /// Which process.
+        process: ProcessId,
+    } -> serde_json::Value;
     /// Let a process close what it has and end; the reply comes when the driver has let go of all of it.
     ProcessEnd {
         /// Which process.

@@ -135,6 +135,9 @@ impl Guest {
             Request::StormStop(r) => value(self.storms.stop(r.storm)?),
             Request::ProcessStart(_) => value(self.processes.start()?),
             Request::Within(r) => self.processes.within(r.process, *r.request),
+            Request::LaterStart(r) => value(self.processes.later(r.process, *r.request)?),
+            Request::LaterEnded(r) => value(self.processes.has_answered(r.process)?),
+            Request::LaterEnd(r) => self.processes.answer(r.process),
             Request::ProcessEnd(r) => value(self.processes.end(r.process)?),
             Request::KfdAcquire(r) => {
                 let client = self.clients.get(r.client)?;

@@ -344,7 +344,7 @@ fn first_line(text: &str) -> &str {
 fn limit(request: &Request) -> Duration {
     Duration::from_secs(match request {
         // 12 s for amdgpu on an idle machine.
-        Request::Insmod(_) | Request::Rmmod(_) => 240,
+        Request::Insmod(_) | Request::Rmmod(_) | Request::LaterEnd(_) => 240,
         // 50 MB of emulated SHA-256.
         Request::Sha256(_)
         | Request::StormWait(_)
