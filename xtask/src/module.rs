@@ -29,9 +29,54 @@ const PRODUCTS: &[&str] = &[
     "o", "ko", "cmd", "mod", "c.mod", "rmeta", "symvers", "order", "d",
 ];
 
+/// What is different in a copy of the sources.
+#[derive(Debug, Clone, Copy)]
+pub struct Change {
+    /// In which file, relative to the checkout.
+    pub file: &'static str,
+    /// This text, which must be there exactly once,
+    pub from: &'static str,
+    /// is replaced by this one.
+    pub to: &'static str,
+}
+
+impl Change {
+    fn apply(&self, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
+        let Self { file, from, to } = *self;
+        let content = files
+            .get_mut(file)
+            .with_context(|| format!("{file} is no source of the module"))?;
+        let text = std::str::from_utf8(content).with_context(|| format!("{file} is no text"))?;
+        let found = text.matches(from).count();
+        if found != 1 {
+            bail!("{file} holds {from:?} {found} times, expected once");
+        }
+        *content = text.replace(from, to).into_bytes();
+        Ok(())
+    }
+}
+
 /// rmcp.ko for a kernel; built when its sources changed.
 pub fn build(kernel: &Kernel, ui: &Ui) -> Result<PathBuf> {
-    let built = make(kernel, "rmcp", SOURCES, "", &[], ui)?;
+    rmcp(make(kernel, "rmcp", "rmcp.ko", sources(SOURCES)?, "", ui)?)
+}
+
+/// As [`build`], from a copy of the sources with one change, in a folder `name`: to show that a test notices it.
+pub fn build_changed(kernel: &Kernel, name: &str, change: &Change, ui: &Ui) -> Result<PathBuf> {
+    let mut files = sources(SOURCES)?;
+    change.apply(&mut files)?;
+    rmcp(make(
+        kernel,
+        name,
+        &format!("rmcp.ko, changed: {name}"),
+        files,
+        "",
+        ui,
+    )?)
+}
+
+/// The module among what was built.
+fn rmcp(built: Vec<PathBuf>) -> Result<PathBuf> {
     match built.iter().find(|file| file.ends_with("rmcp.ko")) {
         Some(file) => Ok(file.clone()),
         None => bail!(
@@ -42,7 +87,14 @@ pub fn build(kernel: &Kernel, ui: &Ui) -> Result<PathBuf> {
 
 /// The helper modules of the tests; built when their sources changed.
 pub fn build_helpers(kernel: &Kernel, ui: &Ui) -> Result<Vec<PathBuf>> {
-    make(kernel, "helpers", HELPERS, "tests/kmod", &[], ui)
+    make(
+        kernel,
+        "helpers",
+        "the tests' helper modules",
+        sources(HELPERS)?,
+        "tests/kmod",
+        ui,
+    )
 }
 
 /// Builds the module with clippy in place of rustc; any warning is an error.
@@ -68,24 +120,16 @@ pub fn clippy(kernel: &Kernel, step: &Step) -> Result<()> {
 fn make(
     kernel: &Kernel,
     name: &str,
-    from: &[&str],
+    what: &str,
+    files: BTreeMap<String, Vec<u8>>,
     sub: &str,
-    args: &[&str],
     ui: &Ui,
 ) -> Result<Vec<PathBuf>> {
-    let files = sources(from)?;
     let place = Place::new(kernel, name)?;
     let _lock = lock_file(&place.dir.with_extension("lock"))?;
     let digest = digest(kernel, &files)?;
     let stamp = place.dir.join(".rmcp-stamp");
-    let label = format!(
-        "build {}",
-        if name == "rmcp" {
-            "rmcp.ko"
-        } else {
-            "the tests' helper modules"
-        }
-    );
+    let label = format!("build {what}");
     let known = fs::read_to_string(&stamp).unwrap_or_default();
     if let Some(list) = known.strip_prefix(&digest) {
         let modules: Vec<_> = list
@@ -101,7 +145,7 @@ fn make(
     remove(&place.dir)?;
     place.copy(&files)?;
     ui.step(&label, |step| {
-        let mut command = place.command(kernel, sub, args);
+        let mut command = place.command(kernel, sub, &[]);
         let (status, output) = step.watch(&mut command)?;
         let output = place.rename(&output);
         if !status.success() {
@@ -222,6 +266,29 @@ fn digest(kernel: &Kernel, files: &BTreeMap<String, Vec<u8>>) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_replaces_a_text_that_is_there_exactly_once() {
+        let change = |from| Change {
+            file: "src/a.rs",
+            from,
+            to: "y",
+        };
+        let files = BTreeMap::from([("src/a.rs".to_owned(), b"x twice x once z".to_vec())]);
+        let mut changed = files.clone();
+        change("z").apply(&mut changed).unwrap();
+        assert_eq!(changed["src/a.rs"], b"x twice x once y");
+        for absent in ["x", "w"] {
+            let mut same = files.clone();
+            assert!(change(absent).apply(&mut same).is_err(), "{absent}");
+            assert_eq!(same, files);
+        }
+        let elsewhere = Change {
+            file: "src/b.rs",
+            ..change("z")
+        };
+        assert!(elsewhere.apply(&mut files.clone()).is_err());
+    }
 
     #[test]
     fn products_are_no_sources() {
