@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A kprobe with a post-handler on the target: the kernel makes it the owner of the instruction
- * pointer. Counts the hits of both handlers.
+ * A kprobe with a post-handler on the function: the kernel makes it the owner of the instruction
+ * pointer. Counts the hits of the post-handler.
  */
-#include "target.h"
+#include "function.h"
 
-MODULE_DESCRIPTION("rmcp test: kprobe user with post-handler on " TARGET);
-
-static atomic_t count;
+MODULE_DESCRIPTION("rmcp test: kprobe user with post-handler");
 
 static int before(struct kprobe *probe, struct pt_regs *regs)
 {
@@ -16,24 +14,14 @@ static int before(struct kprobe *probe, struct pt_regs *regs)
 
 static void after(struct kprobe *probe, struct pt_regs *regs, unsigned long flags)
 {
-	atomic_inc(&count);
+	atomic64_inc(&calls);
 }
 
-static struct kprobe probe = {
-	.symbol_name = TARGET_SYMBOL,
-	.pre_handler = before,
-	.post_handler = after,
-};
-
-static int get_calls(char *buffer, const struct kernel_param *kp)
-{
-	return sysfs_emit(buffer, "%d\n", atomic_read(&count));
-}
-module_param_call(calls, NULL, get_calls, NULL, 0444);
-MODULE_PARM_DESC(calls, "hits of the post-handler since loading (read only)");
+static struct kprobe probe = { .pre_handler = before, .post_handler = after };
 
 static int __init start(void)
 {
+	probe.symbol_name = function_symbol();
 	return register_kprobe(&probe);
 }
 module_init(start);

@@ -1,30 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A kprobe with only a pre-handler on the target. Counts the hits.
+ * A kprobe with only a pre-handler on the function. Counts the hits.
  */
-#include "target.h"
+#include "function.h"
 
-MODULE_DESCRIPTION("rmcp test: kprobe user on " TARGET);
-
-static atomic_t count;
+MODULE_DESCRIPTION("rmcp test: kprobe user");
 
 static int before(struct kprobe *probe, struct pt_regs *regs)
 {
-	atomic_inc(&count);
+	atomic64_inc(&calls);
 	return 0;
 }
 
-static struct kprobe probe = { .symbol_name = TARGET_SYMBOL, .pre_handler = before };
-
-static int get_calls(char *buffer, const struct kernel_param *kp)
-{
-	return sysfs_emit(buffer, "%d\n", atomic_read(&count));
-}
-module_param_call(calls, NULL, get_calls, NULL, 0444);
-MODULE_PARM_DESC(calls, "hits since loading (read only)");
+static struct kprobe probe = { .pre_handler = before };
 
 static int __init start(void)
 {
+	probe.symbol_name = function_symbol();
 	return register_kprobe(&probe);
 }
 module_init(start);
