@@ -249,6 +249,43 @@ calls! {
         /// `AMDGPU_VM_*`.
         flags: VmFlags,
     } -> ();
+    /// Many GEM_VA calls in one message, in order, whatever becomes of each; replies with the errno of each, 0 for
+    /// success.
+    GemVaBatch {
+        /// Which client.
+        client: ClientId,
+        /// What to do.
+        steps: Vec<VaStep>,
+    } -> Vec<i32>;
+    /// Let SDMA copy whole pages through the client's address space, and wait until all is done. The submissions name
+    /// the buffers that do not belong to the address space for good, so their mappings are up to date too.
+    GpuCopy {
+        /// Which client.
+        client: ClientId,
+        /// What to copy; nothing is a submission as well.
+        copies: Vec<CopyStep>,
+    } -> ();
+    /// Let the CPU write `first + i` into the first word of each page `i` of a buffer, and its complement into the
+    /// last.
+    Paint {
+        /// Which client.
+        client: ClientId,
+        /// The buffer.
+        handle: Handle,
+        /// How large it is.
+        size: Size,
+        /// What page 0 gets.
+        first: u32,
+    } -> ();
+    /// Read the first and the last word of each page of a buffer by the CPU: 8 bytes for each page.
+    Sample {
+        /// Which client.
+        client: ClientId,
+        /// The buffer.
+        handle: Handle,
+        /// How large it is.
+        size: Size,
+    } -> Bytes;
     /// Let SDMA write `value` through the client's address space into a buffer of its own, and read it back by mmap.
     Submit {
         /// Which client.

@@ -118,6 +118,8 @@ pub mod number {
 pub const CTX_OP_ALLOC: u32 = 1;
 /// `AMDGPU_CHUNK_ID_IB`
 pub const CHUNK_ID_IB: u32 = 1;
+/// `AMDGPU_CHUNK_ID_BO_HANDLES`
+pub const CHUNK_ID_BO_HANDLES: u32 = 6;
 /// `AMDGPU_HW_IP_DMA`
 pub const HW_IP_DMA: u32 = 2;
 /// `AMDGPU_INFO_VRAM_USAGE`
@@ -273,6 +275,32 @@ pub struct CsChunkIb {
     pub ring: u32,
 }
 
+/// `struct drm_amdgpu_bo_list_in`: the buffers that a submission uses.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BoListIn {
+    /// Unused in a submission: all ones.
+    pub operation: u32,
+    /// Unused in a submission: all ones.
+    pub list_handle: u32,
+    /// How many.
+    pub number: u32,
+    /// Bytes of one [`BoListEntry`].
+    pub info_size: u32,
+    /// Address of the first.
+    pub info: u64,
+}
+
+/// `struct drm_amdgpu_bo_list_entry`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BoListEntry {
+    /// The buffer.
+    pub handle: u32,
+    /// How much it wants to stay where it is.
+    pub priority: u32,
+}
+
 /// `union drm_amdgpu_cs`: the input; the kernel overwrites the first 8 bytes with the fence's number.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -364,6 +392,8 @@ mod tests {
         assert_eq!(size_of::<CtxArgs>(), 16);
         assert_eq!(size_of::<CsChunk>(), 16);
         assert_eq!(size_of::<CsChunkIb>(), 32);
+        assert_eq!(size_of::<BoListIn>(), 24);
+        assert_eq!(size_of::<BoListEntry>(), 8);
         assert_eq!(size_of::<CsArgs>(), 24);
         assert_eq!(size_of::<WaitCsArgs>(), 32);
         assert_eq!(size_of::<InfoArgs>(), 32);

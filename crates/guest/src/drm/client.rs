@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One DRM client: an open render node, its buffers, and a small SDMA program to prove that a mapping carries data.
+//! One DRM client: an open render node, its buffers, and small SDMA programs to prove that a mapping carries data.
 
 use guest::proto::{DrmFacts, GemVa, Handle, Size, Submitted, UsageBytes, Va, VaOperation};
 use guest::uapi::{
-    CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk, CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion,
+    BoListEntry, BoListIn, CHUNK_ID_BO_HANDLES, CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk, CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion,
     GemCloseArgs, GemCreateArgs, GemFlags, GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA,
     INFO_DEV_INFO, INFO_GTT_USAGE, INFO_VRAM_USAGE, InfoArgs, USERPTR_FLAGS, VmFlags, WaitCsArgs,
 };
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
-use std::collections::BTreeMap;
-use std::ffi::c_void;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::ptr::NonNull;
 
 use super::calls;
+use super::memory::{Memory, PAGE};
 use crate::fail::{Result, Tried, failure};
 
-const PAGE: usize = 4096;
 /// Where the indirect buffer is mapped: above everything that the host maps.
 const IB_VA: Va = Va(0x7f_0000_0000);
 /// Where the targets of SDMA writes are mapped, one per domain.
 const TARGET_VA: Va = Va(0x7f_0100_0000);
+
+/// Dwords of the indirect buffer.
+pub(super) const PROGRAM: usize = PAGE / size_of::<u32>();
 
 /// An open render node.
 pub(crate) struct Client {
@@ -28,6 +28,8 @@ pub(crate) struct Client {
     submitter: Option<Submitter>,
     /// Memory behind userptr buffers; it must outlive them.
     memory: BTreeMap<Handle, Memory>,
+    /// Buffers that do not belong to the address space for good: each submission names them, as Mesa and ROCm do.
+    listed: BTreeSet<Handle>,
 }
 
 /// What a submission needs, made once.
@@ -49,6 +51,7 @@ impl Client {
             node,
             submitter: None,
             memory: BTreeMap::new(),
+            listed: BTreeSet::new(),
         })
     }
 
@@ -111,7 +114,7 @@ impl Client {
     }
 
     pub(crate) fn create(
-        &self,
+        &mut self,
         size: Size,
         alignment: Size,
         domain: Domain,
@@ -125,19 +128,24 @@ impl Client {
         };
         calls::gem_create(&self.node, &mut args)?;
         // The reply's handle is the first of two words.
-        Ok(Handle((args.size_or_handle & u64::from(u32::MAX)) as u32))
+        let handle = Handle((args.size_or_handle & u64::from(u32::MAX)) as u32);
+        if !flags.has(GemFlags::VM_ALWAYS_VALID) {
+            self.listed.insert(handle);
+        }
+        Ok(handle)
     }
 
     pub(crate) fn userptr(&mut self, size: Size) -> Result<Handle> {
         let memory = Memory::anonymous(size)?;
         let mut args = GemUserptrArgs {
-            addr: memory.at.as_ptr() as u64,
+            addr: memory.address(),
             size: size.0,
             flags: USERPTR_FLAGS,
             handle: 0,
         };
         calls::gem_userptr(&self.node, &mut args)?;
         self.memory.insert(Handle(args.handle), memory);
+        self.listed.insert(Handle(args.handle));
         Ok(Handle(args.handle))
     }
 
@@ -150,6 +158,7 @@ impl Client {
             },
         )?;
         self.memory.remove(&handle);
+        self.listed.remove(&handle);
         Ok(())
     }
 
@@ -173,15 +182,10 @@ impl Client {
 
     /// Lets SDMA write `value` into a buffer in `domain` and reads it back.
     pub(crate) fn submit(&mut self, value: u32, domain: Domain) -> Result<Submitted> {
-        if self.submitter.is_none() {
-            self.submitter = Some(Submitter::new(self)?);
-        }
-        let Some(submitter) = self.submitter.as_mut() else {
-            return Err(failure("no submitter"));
-        };
+        let submitter = self.submitter()?;
         let (target, va) = match domain {
-            Domain::VRAM => (&mut submitter.vram, TARGET_VA),
-            Domain::GTT => (&mut submitter.gtt, Va(TARGET_VA.0 + PAGE as u64)),
+            Domain::VRAM => (&submitter.vram, TARGET_VA),
+            Domain::GTT => (&submitter.gtt, Va(TARGET_VA.0 + PAGE as u64)),
             other => {
                 return Err(failure(format!(
                     "cannot submit into domain {:#x}, only VRAM or GTT",
@@ -202,40 +206,8 @@ impl Client {
             0,
             0,
         ];
-        for (index, dword) in program.iter().enumerate() {
-            submitter.program.write(index, *dword);
-        }
-        let mut ib = CsChunkIb {
-            va: IB_VA.0,
-            bytes: size_of_val(&program) as u32,
-            ip_type: HW_IP_DMA,
-            ..CsChunkIb::default()
-        };
-        let mut chunk = CsChunk {
-            id: CHUNK_ID_IB,
-            length_dw: (size_of::<CsChunkIb>() / 4) as u32,
-            data: address(&mut ib),
-        };
-        let mut chunks = [address(&mut chunk)];
-        let mut cs = CsArgs {
-            ctx_and_list_or_fence: u64::from(submitter.context),
-            num_chunks: 1,
-            flags: 0,
-            chunks: address(&mut chunks),
-        };
-        calls::cs(&self.node, &mut cs)?;
-        let mut wait = WaitCsArgs {
-            fence_or_status: cs.ctx_and_list_or_fence,
-            // No limit of our own: amdgpu's lockup timeout ends a hung ring, and the host watches the clock.
-            timeout: i64::MAX as u64,
-            ip_type: HW_IP_DMA,
-            ctx_id: submitter.context,
-            ..WaitCsArgs::default()
-        };
-        calls::wait_cs(&self.node, &mut wait)?;
-        if wait.fence_or_status != 0 {
-            return Err(failure("WAIT_CS came back before the submission was done"));
-        }
+        self.run(&program)?;
+        let submitter = self.submitter()?;
         let target = match domain {
             Domain::VRAM => &submitter.vram,
             _ => &submitter.gtt,
@@ -247,8 +219,102 @@ impl Client {
         })
     }
 
+    /// What a submission needs.
+    fn submitter(&mut self) -> Result<&Submitter> {
+        if self.submitter.is_none() {
+            self.submitter = Some(Submitter::new(self)?);
+        }
+        self.submitter
+            .as_ref()
+            .ok_or_else(|| failure("no submitter"))
+    }
+
+    /// Lets SDMA execute a program of at most [`PROGRAM`] dwords and waits until it is done.
+    pub(super) fn run(&mut self, program: &[u32]) -> Result<()> {
+        let mut buffers: Vec<BoListEntry> = self
+            .listed
+            .iter()
+            .map(|handle| BoListEntry {
+                handle: handle.0,
+                priority: 0,
+            })
+            .collect();
+        let submitter = self.submitter()?;
+        for (index, dword) in program.iter().enumerate() {
+            submitter.program.write(index, *dword);
+        }
+        let context = submitter.context;
+        let mut ib = CsChunkIb {
+            va: IB_VA.0,
+            bytes: size_of_val(program) as u32,
+            ip_type: HW_IP_DMA,
+            ..CsChunkIb::default()
+        };
+        let mut list = BoListIn {
+            operation: u32::MAX,
+            list_handle: u32::MAX,
+            number: buffers.len() as u32,
+            info_size: size_of::<BoListEntry>() as u32,
+            info: buffers.as_mut_ptr().expose_provenance() as u64,
+        };
+        let mut chunks = vec![CsChunk {
+            id: CHUNK_ID_IB,
+            length_dw: (size_of::<CsChunkIb>() / 4) as u32,
+            data: address(&mut ib),
+        }];
+        if !buffers.is_empty() {
+            chunks.push(CsChunk {
+                id: CHUNK_ID_BO_HANDLES,
+                length_dw: (size_of::<BoListIn>() / 4) as u32,
+                data: address(&mut list),
+            });
+        }
+        let mut pointers: Vec<u64> = chunks.iter_mut().map(address).collect();
+        let mut cs = CsArgs {
+            ctx_and_list_or_fence: u64::from(context),
+            num_chunks: pointers.len() as u32,
+            flags: 0,
+            chunks: pointers.as_mut_ptr().expose_provenance() as u64,
+        };
+        calls::cs(&self.node, &mut cs)?;
+        let mut wait = WaitCsArgs {
+            fence_or_status: cs.ctx_and_list_or_fence,
+            // No limit of our own: amdgpu's lockup timeout ends a hung ring, and the host watches the clock.
+            timeout: i64::MAX as u64,
+            ip_type: HW_IP_DMA,
+            ctx_id: context,
+            ..WaitCsArgs::default()
+        };
+        calls::wait_cs(&self.node, &mut wait)?;
+        if wait.fence_or_status != 0 {
+            return Err(failure("WAIT_CS came back before the submission was done"));
+        }
+        Ok(())
+    }
+
+    /// A buffer's bytes, as this process sees them; `used` looks at them while they are there.
+    pub(super) fn with_bytes<T>(
+        &self,
+        handle: Handle,
+        size: Size,
+        used: impl FnOnce(&Memory) -> T,
+    ) -> Result<T> {
+        if let Some(memory) = self.memory.get(&handle) {
+            return Ok(used(memory));
+        }
+        self.mapped(handle, size).map(|memory| used(&memory))
+    }
+
+    fn mapped(&self, handle: Handle, size: Size) -> Result<Memory> {
+        let mut offset = GemMmapArgs {
+            handle_or_offset: u64::from(handle.0),
+        };
+        calls::gem_mmap(&self.node, &mut offset)?;
+        Memory::device(&self.node, offset.handle_or_offset, size)
+    }
+
     /// A page in `domain`, mapped at `va` for the GPU and into this process.
-    fn page(&self, domain: Domain, va: Va) -> Result<Memory> {
+    fn page(&mut self, domain: Domain, va: Va) -> Result<Memory> {
         let size = Size(PAGE as u64);
         let flags = GemFlags::VM_ALWAYS_VALID | GemFlags::CPU_ACCESS_REQUIRED;
         let handle = self.create(size, Size(0), domain, flags)?;
@@ -261,16 +327,12 @@ impl Client {
             ..GemVaArgs::default()
         };
         calls::gem_va(&self.node, &mut args)?;
-        let mut offset = GemMmapArgs {
-            handle_or_offset: u64::from(handle.0),
-        };
-        calls::gem_mmap(&self.node, &mut offset)?;
-        Memory::device(&self.node, offset.handle_or_offset, size)
+        self.mapped(handle, size)
     }
 }
 
 impl Submitter {
-    fn new(client: &Client) -> Result<Self> {
+    fn new(client: &mut Client) -> Result<Self> {
         let mut context = CtxArgs {
             op_or_id: CTX_OP_ALLOC,
             ..CtxArgs::default()
@@ -288,87 +350,4 @@ impl Submitter {
 /// The address of a value that a system call is going to read or write.
 fn address<T>(value: &mut T) -> u64 {
     std::ptr::from_mut(value).expose_provenance() as u64
-}
-
-/// A piece of this process's address space, unmapped on drop.
-struct Memory {
-    at: NonNull<c_void>,
-    length: usize,
-}
-
-impl Memory {
-    fn anonymous(size: Size) -> Result<Self> {
-        let length = length(size)?;
-        // SAFETY: A new private mapping at an address of the kernel's choice touches no memory that Rust knows.
-        let at = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                length,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE,
-            )
-        }
-        .tried(|| format!("mmap of {length} bytes"))?;
-        let memory = Self::new(at, length)?;
-        // Touch every page, so that the memory is there and not the shared zero page.
-        for index in (0..length / size_of::<u32>()).step_by(PAGE / size_of::<u32>()) {
-            memory.write(index, 1);
-        }
-        Ok(memory)
-    }
-
-    fn device(node: &File, offset: u64, size: Size) -> Result<Self> {
-        let length = length(size)?;
-        // SAFETY: As above; the kernel checks that the node owns this range of offsets.
-        let at = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                length,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                node,
-                offset,
-            )
-        }
-        .tried(|| format!("mmap of a buffer of {length} bytes"))?;
-        Self::new(at, length)
-    }
-
-    fn new(at: *mut c_void, length: usize) -> Result<Self> {
-        let at = NonNull::new(at).ok_or_else(|| failure("mmap returned null"))?;
-        Ok(Self { at, length })
-    }
-
-    fn slot(&self, index: usize) -> NonNull<u32> {
-        assert!(
-            (index + 1) * size_of::<u32>() <= self.length,
-            "dword {index} of {} bytes",
-            self.length
-        );
-        // SAFETY: The assertion keeps the result inside the mapping, which lives as long as `self`.
-        unsafe { self.at.cast::<u32>().add(index) }
-    }
-
-    fn read(&self, index: usize) -> u32 {
-        // SAFETY: `slot` is inside the mapping and aligned; volatile, since the device writes it.
-        unsafe { self.slot(index).read_volatile() }
-    }
-
-    fn write(&self, index: usize, value: u32) {
-        // SAFETY: As in `read`; the mapping is writable.
-        unsafe { self.slot(index).write_volatile(value) }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: `new` got exactly this range from mmap, and no pointer into it leaves this module.
-        // A failure would mean that the range is gone already: nothing is left to undo.
-        let _ = unsafe { munmap(self.at.as_ptr(), self.length) };
-    }
-}
-
-fn length(size: Size) -> Result<usize> {
-    usize::try_from(size.0)
-        .map_err(|_| failure(format!("{} bytes do not fit this machine", size.0)))
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! DRM: the open clients, and behind them the calls ([`calls`]) and one client's life ([`client`]).
+//! DRM: the open clients, and behind them the calls ([`calls`]), one client's life ([`client`]), its memory
+//! ([`memory`]) and what it does in bulk ([`bulk`]).
 
+mod bulk;
 mod calls;
 mod client;
+mod memory;
 
 pub(crate) use calls::ioctls;
 pub(crate) use client::Client;

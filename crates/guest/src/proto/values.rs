@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::bytes::Bytes;
+use crate::uapi::VmFlags;
 
 macro_rules! number {
     ($( $(#[$doc:meta])* $name:ident($inner:ty); )*) => { $(
@@ -52,6 +53,34 @@ pub enum VaOperation {
     Clear,
     /// Clear, then map.
     Replace,
+}
+
+/// One call of [`super::GemVaBatch`]; as in [`super::GemVa`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaStep {
+    /// What to do.
+    pub operation: VaOperation,
+    /// The buffer; 0 for PRT and CLEAR.
+    pub handle: Handle,
+    /// GPU address.
+    pub va: Va,
+    /// First byte of the buffer to map.
+    pub offset: Size,
+    /// Bytes to map.
+    pub size: Size,
+    /// `AMDGPU_VM_*`.
+    pub flags: VmFlags,
+}
+
+/// One copy of [`super::GpuCopy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyStep {
+    /// The GPU address to read.
+    pub from: Va,
+    /// The GPU address to write.
+    pub to: Va,
+    /// How many bytes.
+    pub size: Size,
 }
 
 /// Reply to [`super::WriteFile`].
