@@ -12,9 +12,11 @@ mod altered;
 mod boot;
 mod clients;
 mod conflicts;
+mod fragments;
 mod gpus;
 mod job;
 mod lifecycle;
+mod model;
 mod parameters;
 mod policies;
 mod refusals;
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
         policies::SCENARIOS,
         storms::SCENARIOS,
         conflicts::SCENARIOS,
+        model::SCENARIOS,
+        fragments::SCENARIOS,
         lifecycle::SCENARIOS,
         refusals::SCENARIOS,
     ]

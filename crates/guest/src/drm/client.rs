@@ -3,9 +3,10 @@
 
 use guest::proto::{DrmFacts, GemVa, Handle, Size, Submitted, UsageBytes, Va, VaOperation};
 use guest::uapi::{
-    BoListEntry, BoListIn, CHUNK_ID_BO_HANDLES, CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk, CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion,
-    GemCloseArgs, GemCreateArgs, GemFlags, GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA,
-    INFO_DEV_INFO, INFO_GTT_USAGE, INFO_VRAM_USAGE, InfoArgs, USERPTR_FLAGS, VmFlags, WaitCsArgs,
+    BoListEntry, BoListIn, CHUNK_ID_BO_HANDLES, CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk,
+    CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion, GemCloseArgs, GemCreateArgs, GemFlags,
+    GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA, INFO_DEV_INFO, INFO_GTT_USAGE,
+    INFO_VRAM_USAGE, InfoArgs, USERPTR_FLAGS, VmFlags, WaitCsArgs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
