@@ -108,7 +108,7 @@ fn seen(stage: &mut Stage, other: &str, counts: bool) -> Result<()> {
 /// Linux 7.3 does not let user space switch ftrace off; the helper does it from inside.
 fn ftrace_off(stage: &mut Stage) -> Result<()> {
     stage.load("rmcp_ftoff", "")?;
-    stage.rmcp("mtype=uc")?;
+    stage.rmcp_mtype("mtype=uc")?;
     let state = stage.parameter(RMCP, "state")?;
     demand!(
         state.starts_with("refused: ") && state.contains("ftrace"),
@@ -131,7 +131,7 @@ fn calls(stage: &mut Stage) -> Result<()> {
         |stage: &mut Stage| -> Result<u64> { Ok(stage.parameter(CALLER, "calls")?.parse()?) };
     let before = count(stage)?;
     for turn in 0..TURNS {
-        stage.rmcp(if turn % 2 == 0 {
+        stage.rmcp_mtype(if turn % 2 == 0 {
             "mtype=uc"
         } else {
             "mtype=nc"

@@ -71,7 +71,7 @@ fn after(stage: &mut Stage) -> Result<()> {
         !stock.traces(TARGET),
         "{TARGET} is traced before rmcp is there"
     );
-    stage.rmcp("")?;
+    stage.rmcp_mtype("")?;
     stage.expect_state("armed")?;
     demand!(
         Resources::read(stage)?.traces(TARGET),
@@ -98,12 +98,12 @@ fn reloaded(stage: &mut Stage) -> Result<()> {
     const TURNS: u64 = 20;
     // Two rounds first: the first use of a facility makes caches that stay.
     for _ in 0..2 {
-        stage.rmcp("")?;
+        stage.rmcp_mtype("")?;
         stage.unload(RMCP)?;
     }
     let before = Resources::read(stage)?;
     for turn in 0..TURNS {
-        stage.rmcp(if turn % 2 == 0 {
+        stage.rmcp_mtype(if turn % 2 == 0 {
             "mtype=uc"
         } else {
             "mtype=nc"
@@ -118,7 +118,7 @@ fn reloaded(stage: &mut Stage) -> Result<()> {
 
 fn before(stage: &mut Stage) -> Result<()> {
     const RELOADS: u64 = 5;
-    stage.rmcp("mtype=uc")?;
+    stage.rmcp_mtype("mtype=uc")?;
     stage.expect_state("waiting for amdgpu")?;
     let mut first = None;
     for turn in 0..=RELOADS {

@@ -120,7 +120,7 @@ fn oracle(stage: &mut Stage, policy: &str, asked: VmFlags, mtype: Mtype) -> Resu
         "stock itself did not write {mtype} everywhere"
     );
     let default = entries(stage, VmFlags::MTYPE_DEFAULT)?;
-    stage.rmcp(&format!("mtype={policy}"))?;
+    stage.rmcp_mtype(&format!("mtype={policy}"))?;
     stage.expect_state("armed")?;
     let forced = entries(stage, VmFlags::MTYPE_DEFAULT)?;
     let forced_from_cc = entries(stage, VmFlags::MTYPE_CC)?;
@@ -163,7 +163,7 @@ fn every_kind(stage: &mut Stage) -> Result<()> {
     demand_equal(&compare(Policy::Stock, &layout, &stock, &stock), "stock")?;
     layout.unmap(stage)?;
 
-    stage.rmcp("mtype=uc")?;
+    stage.rmcp_mtype("mtype=uc")?;
     again(
         stage,
         &layout,
@@ -174,7 +174,12 @@ fn every_kind(stage: &mut Stage) -> Result<()> {
     )?;
     let live: [(&str, &str, Policy, &str); 7] = [
         ("mtype", "nc", Policy::Nc, "armed"),
-        ("mtype", "keep", Policy::Stock, "disabled (mtype=keep)"),
+        (
+            "mtype",
+            "keep",
+            Policy::Stock,
+            "disabled (mtype=keep fragment_size=keep)",
+        ),
         ("mtype", "uc", Policy::Uc, "armed"),
         ("enable", "N", Policy::Stock, "disabled (enable=N)"),
         ("mtype", "nc", Policy::Stock, "disabled (enable=N)"),
@@ -222,7 +227,7 @@ fn existing(stage: &mut Stage) -> Result<()> {
     let layout = stage.layout(&all())?;
     layout.map(stage)?;
     let stock = Snapshot::take(stage, &layout, 0)?;
-    stage.rmcp("mtype=uc")?;
+    stage.rmcp_mtype("mtype=uc")?;
     for (name, value) in [
         ("mtype", "uc"),
         ("mtype", "nc"),
@@ -273,7 +278,7 @@ fn kernels_own(stage: &mut Stage) -> Result<()> {
         uncached > 0,
         "stock maps nothing of its own as UC, but seq64 must be there: {stock:?}"
     );
-    stage.rmcp("mtype=nc")?;
+    stage.rmcp_mtype("mtype=nc")?;
     for (policy, promise) in [("nc", Policy::Nc), ("uc", Policy::Uc)] {
         stage.switch("mtype", policy)?;
         let now = own(stage)?;
@@ -303,7 +308,7 @@ fn data(stage: &mut Stage) -> Result<()> {
     for policy in ["stock", "uc", "nc"] {
         match policy {
             "stock" => {}
-            "uc" => stage.rmcp("mtype=uc")?,
+            "uc" => stage.rmcp_mtype("mtype=uc")?,
             _ => stage.switch("mtype", policy)?,
         }
         // A new client each time: its pages are mapped under the policy.

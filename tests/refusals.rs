@@ -43,12 +43,12 @@ fn ftrace_off(stage: &mut Stage) -> Result<()> {
                 stage.text(SWITCH)?.trim() == "1",
                 "the kernel refused 0, but ftrace_enabled is not 1"
             );
-            stage.rmcp("mtype=uc")?;
+            stage.rmcp_mtype("mtype=uc")?;
             stage.expect_state("armed")?;
             demand_policy(stage, Policy::Uc)
         }
         Ok(()) => {
-            stage.rmcp("mtype=uc")?;
+            stage.rmcp_mtype("mtype=uc")?;
             let state = stage.parameter(RMCP, "state")?;
             demand_policy(stage, Policy::Stock)?;
             stage.unload(RMCP)?;
@@ -85,7 +85,7 @@ fn refused(stage: &mut Stage, alteration: Alteration) -> Result<()> {
     make(stage, ALTERED, alteration, TARGET)?;
     stage.load_amdgpu_needs()?;
     let mark = stage.mark()?;
-    stage.rmcp("mtype=uc")?;
+    stage.rmcp_mtype("mtype=uc")?;
     stage.expect_state("waiting for amdgpu")?;
     stage.load(ALTERED, AMDGPU_PARAMETERS)?;
     demand_refused(stage)?;
@@ -98,7 +98,7 @@ fn refused(stage: &mut Stage, alteration: Alteration) -> Result<()> {
     demand_policy(stage, Policy::Stock)?;
 
     stage.unload(RMCP)?;
-    stage.rmcp("mtype=uc")?;
+    stage.rmcp_mtype("mtype=uc")?;
     demand_refused(stage)?;
     stage.switch("mtype", "nc")?;
     demand_refused(stage)?;

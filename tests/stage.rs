@@ -269,15 +269,20 @@ impl Stage {
         self.load(RMCP, parameters)
     }
 
+    /// Loads rmcp without its limit of fragments, for scenarios that are about memory types.
+    pub(crate) fn rmcp_mtype(&mut self, parameters: &str) -> Result<()> {
+        self.rmcp(&format!("fragment_size=keep {parameters}"))
+    }
+
     /// Writes a switch; it must be taken.
     pub(crate) fn switch(&mut self, name: &str, value: &str) -> Result<()> {
         self.set_parameter(RMCP, name, value)
     }
 
-    /// Demands what `state` says.
+    /// Demands what the first line of `state` says.
     pub(crate) fn expect_state(&mut self, expected: &str) -> Result<()> {
         let state = self.parameter(RMCP, "state")?;
-        if state != expected {
+        if state.lines().next() != Some(expected) {
             bail!("state is {state:?}, expected {expected:?}");
         }
         Ok(())

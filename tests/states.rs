@@ -36,14 +36,18 @@ fn disabled(stage: &mut Stage) -> Result<()> {
     stage.rmcp("enable=N")?;
     stage.expect_state("disabled (enable=N)")?;
     stage.switch("mtype", "keep")?;
+    stage.switch("fragment_size", "keep")?;
     stage.expect_state("disabled (enable=N)")?;
     stage.switch("enable", "Y")?;
-    stage.expect_state("disabled (mtype=keep)")?;
+    stage.expect_state("disabled (mtype=keep fragment_size=keep)")?;
     stage.switch("mtype", "uc")?;
+    stage.expect_state("waiting for amdgpu")?;
+    stage.switch("mtype", "keep")?;
+    stage.switch("fragment_size", "9")?;
     stage.expect_state("waiting for amdgpu")?;
     stage.switch("enable", "N")?;
     stage.expect_state("disabled (enable=N)")?;
     stage.unload(RMCP)?;
-    stage.rmcp("mtype=keep")?;
-    stage.expect_state("disabled (mtype=keep)")
+    stage.rmcp("mtype=keep fragment_size=keep")?;
+    stage.expect_state("disabled (mtype=keep fragment_size=keep)")
 }

@@ -61,14 +61,14 @@ fn stop(stage: &mut Stage, storm: StormId, at_least: u64) -> Result<()> {
 
 fn switching(stage: &mut Stage) -> Result<()> {
     const TURNS: u64 = 10;
-    stage.rmcp("mtype=uc")?;
+    stage.rmcp_mtype("mtype=uc")?;
     let storm = start(stage)?;
     for _ in 0..TURNS {
         for (name, value, state) in [
             ("mtype", "nc", "armed"),
             ("enable", "N", "disabled (enable=N)"),
             ("enable", "Y", "armed"),
-            ("mtype", "keep", "disabled (mtype=keep)"),
+            ("mtype", "keep", "disabled (mtype=keep fragment_size=keep)"),
             ("mtype", "uc", "armed"),
         ] {
             stage.switch(name, value)?;
@@ -86,12 +86,12 @@ fn unloading(stage: &mut Stage) -> Result<()> {
     let stock = Snapshot::take(stage, &layout, 0)?;
     layout.unmap(stage)?;
     // The first load brings caches into being that stay.
-    stage.rmcp("")?;
+    stage.rmcp_mtype("")?;
     stage.unload(RMCP)?;
     let before = Resources::read(stage)?;
     let storm = start(stage)?;
     for _ in 0..TURNS {
-        stage.rmcp("mtype=uc")?;
+        stage.rmcp_mtype("mtype=uc")?;
         stage.expect_state("armed")?;
         wait(stage, storm)?;
         stage.unload(RMCP)?;

@@ -7,38 +7,38 @@
 //!
 //! [`ATTACHMENT`] guards everything here. It is taken
 //!
-//! - inside the module notifier chain's lock, when the driver comes or goes;
-//! - inside the module's parameter lock, when a switch is written or `state` is read;
-//! - with no lock held, in [`Attached::start`] and when [`Attached`] is dropped.
+//! - inside the module notifier chain's lock, when a module comes or goes;
+//! - inside the module's parameter lock, when a switch is written or `state` is read.
 //!
-//! Inside it the kernel takes its locks for kprobes, ftrace and text, and those of the files of
-//! sysfs. None of these is held by anyone who waits for [`ATTACHMENT`]. The notifier is registered
-//! and unregistered without it, because that takes the chain's lock.
+//! Inside it the kernel takes its locks for kprobes, ftrace and text, those of the files of sysfs, the
+//! parameter lock of a driver that is just coming, and those of single PCI devices, the latter only if
+//! they are free. None of these is held by anyone who waits for [`ATTACHMENT`]. The notifier is
+//! registered and unregistered without it, because that takes the chain's lock.
 //!
 //! Holding [`ATTACHMENT`] also keeps the driver's code in memory, once the notifier is registered:
 //! the driver is freed only after its GOING event was delivered, and that waits for the lock. From
 //! that event until the next COMING the driver is not looked for.
 
-use super::{mtype::MtypeHook, NotArmed, Presence, Refusal, MODULE};
+use super::{
+    devices,
+    hooks::Hooks,
+    noretry::{self, Told},
+    survey::{self, Found},
+    NotArmed, Presence, Refusal, MODULE,
+};
 use crate::hook::{
     arguments,
-    modules::{Event, Notifier, Watch},
+    modules::{Event, Module, Notifier, Watch},
 };
 use crate::logic::{
-    policy::Policy,
-    switch::{Idle, Switch, Wanted},
+    device::Devices,
+    switches::{Idle, Switches},
 };
-use core::{fmt::Write, marker::PhantomData};
+use core::fmt::{self, Write};
 use kernel::{
     prelude::*,
     sync::atomic::{Acquire, Atomic, Full},
 };
-
-/// Who says what is wanted.
-pub(crate) trait Source: 'static {
-    /// What is wanted at this moment. Called with [`ATTACHMENT`] locked.
-    fn wanted() -> Wanted;
-}
 
 /// Not 0 once [`ATTACHMENT`] may be locked.
 static READY: Atomic<u32> = Atomic::new(0);
@@ -47,6 +47,8 @@ static READY: Atomic<u32> = Atomic::new(0);
 struct Attachment {
     stand: Stand,
     driver: Presence,
+    switches: Switches,
+    told: Told,
 }
 
 /// Where things stand.
@@ -58,7 +60,7 @@ enum Stand {
     /// The driver is not there.
     Waiting,
     /// In place.
-    Armed(MtypeHook),
+    Armed(Hooks),
     /// The driver does not fit.
     Refused(Refusal),
     /// The module is on its way out: nothing is to be hooked any more.
@@ -71,140 +73,227 @@ kernel::sync::global_lock! {
     unsafe(uninit) static ATTACHMENT: Mutex<Attachment> = Attachment {
         stand: Stand::Starting,
         driver: Presence::Unknown,
+        switches: Switches::DEFAULT,
+        told: Told::NotYet,
     };
 }
 
-/// Does what is wanted now, if the module's init function has come that far. The caller has changed
-/// what is wanted before, with a full barrier: either we see that the module is ready, or its init
-/// function sees the change.
-pub(crate) fn follow<S: Source>() {
+/// Does what is wanted from now on, if the module's init function has come that far; `change` is what
+/// the user has written. The caller holds the module's parameter lock.
+pub(crate) fn follow(switches: &Switches, change: fmt::Arguments<'_>) {
     if READY.load(Acquire) != 0 {
-        ATTACHMENT.lock().follow(S::wanted());
+        ATTACHMENT.lock().follow(switches, Some(change));
     }
 }
 
-/// Writes one line that says where things stand.
-pub(crate) fn write_state(out: &mut impl Write) -> core::fmt::Result {
+/// Does what is wanted for the first time, and from now on whenever that changes. The caller holds the
+/// module's parameter lock, and [`Attached::prepare`] was called.
+pub(crate) fn begin(switches: &Switches) {
+    READY.xchg(1, Full);
+    ATTACHMENT.lock().follow(switches, None);
+}
+
+/// Writes where things stand: a line that says it all, then one fact per line.
+pub(crate) fn write_state(out: &mut impl Write) -> fmt::Result {
     if READY.load(Acquire) == 0 {
         return out.write_str("disabled (starting)");
     }
-    match &ATTACHMENT.lock().stand {
-        Stand::Starting => out.write_str("disabled (starting)"),
-        Stand::Idle(why) => write!(out, "disabled ({})", describe(*why)),
-        Stand::Waiting => out.write_str("waiting for amdgpu"),
-        Stand::Armed(_) => out.write_str("armed"),
-        Stand::Refused(why) => write!(out, "refused: {}", why.as_str()),
-        Stand::Stopped => out.write_str("disabled (unloading)"),
-    }
-}
-
-fn describe(why: Idle) -> &'static str {
-    match why {
-        Idle::Disabled => "enable=N",
-        Idle::Keep => "mtype=keep",
-    }
+    ATTACHMENT.lock().write_state(out)
 }
 
 impl Attachment {
     /// Does what is wanted.
-    fn follow(&mut self, wanted: Wanted) {
-        match (wanted, &mut self.stand) {
+    fn follow(&mut self, switches: &Switches, change: Option<fmt::Arguments<'_>>) {
+        let news = self.switches != *switches;
+        self.switches = *switches;
+        match (switches.idle(), &mut self.stand) {
             (_, Stand::Stopped) => {}
-            (Wanted::Nothing(why), _) => {
-                self.disarm(describe(why));
+            (Some(why), _) => {
+                self.disarm(format_args!("{why}"));
                 self.stand = Stand::Idle(why);
             }
-            (Wanted::Mtype(policy), Stand::Armed(hook)) => {
-                if hook.policy() != policy {
-                    hook.set_policy(policy);
-                    pr_info!("switched: mtype={}\n", policy.as_str());
+            (None, Stand::Armed(_)) if !news => {}
+            (None, Stand::Armed(hooks)) => {
+                // SAFETY: we are called with `ATTACHMENT` locked (see the module's documentation).
+                match unsafe { hooks.follow(switches, self.driver) } {
+                    Ok(()) => {
+                        if let Some(change) = change {
+                            pr_info!("switched: {change}\n");
+                        }
+                    }
+                    Err(why) => {
+                        // All or nothing: no policy that is half of what was asked for.
+                        self.disarm(format_args!("not all that is needed can be hooked"));
+                        self.settle(why);
+                    }
                 }
             }
-            (Wanted::Mtype(policy), _) => self.stand = self.arm(policy),
+            (None, _) => self.arm(),
         }
     }
 
-    fn arm(&self, policy: Policy) -> Stand {
+    fn arm(&mut self) {
         if self.driver == Presence::Gone {
-            return Stand::Waiting;
+            self.stand = Stand::Waiting;
+            return;
         }
         // SAFETY: we are called with `ATTACHMENT` locked, after the notifier was registered, and the
         // driver's last event was not GOING. That keeps its code (see the module's documentation).
-        match unsafe { MtypeHook::arm(policy, self.driver) } {
-            Ok(hook) => {
-                let (function, mtype) = (MtypeHook::FUNCTION, policy.as_str());
-                pr_info!("armed: {function}, mtype={mtype}\n");
-                Stand::Armed(hook)
+        match unsafe { Hooks::arm(&self.switches, self.driver) } {
+            Ok(hooks) => {
+                let in_force = self.switches.in_force();
+                pr_info!("armed: {}\n", format_args!("{hooks}, {in_force}"));
+                self.stand = Stand::Armed(hooks);
             }
-            Err(NotArmed::Absent) => Stand::Waiting,
-            Err(NotArmed::Refused(why)) => {
-                pr_warn!("refused: {}\n", why.as_str());
-                Stand::Refused(why)
-            }
+            Err(why) => self.settle(why),
         }
     }
 
-    /// Takes the hook away, if there is one.
-    fn disarm(&mut self, why: &str) {
+    /// The hooks could not be set.
+    fn settle(&mut self, why: NotArmed) {
+        self.stand = match why {
+            NotArmed::Absent => Stand::Waiting,
+            NotArmed::Refused(why) => {
+                // Said once, also when it is found again and again.
+                if !matches!(&self.stand, Stand::Refused(last) if last.as_str() == why.as_str()) {
+                    pr_warn!("refused: {}\n", why.as_str());
+                }
+                Stand::Refused(why)
+            }
+        };
+    }
+
+    /// Takes the hooks away, if there are any.
+    fn disarm(&mut self, why: fmt::Arguments<'_>) {
         if let Stand::Armed(_) = self.stand {
             self.stand = Stand::Waiting;
             pr_info!("disarmed: {why}\n");
         }
     }
 
+    /// The driver comes.
+    fn come(&mut self, driver: &Module<'_>) {
+        self.driver = Presence::There;
+        self.told = noretry::tell(driver, &self.switches);
+        let switches = self.switches;
+        self.follow(&switches, None);
+    }
+
     /// The driver goes.
     fn lose(&mut self) {
         self.driver = Presence::Gone;
-        self.disarm("amdgpu is going");
+        self.told = Told::NotYet;
+        self.disarm(format_args!("amdgpu is going"));
         if let Stand::Refused(_) = self.stand {
             self.stand = Stand::Waiting;
         }
     }
+
+    /// Another module goes: it may be the one that was in the way.
+    fn retry(&mut self) {
+        if matches!(&self.stand, Stand::Refused(why) if why.taken) {
+            self.arm();
+        }
+    }
+
+    fn write_state(&self, out: &mut impl Write) -> fmt::Result {
+        match &self.stand {
+            Stand::Starting => out.write_str("disabled (starting)")?,
+            Stand::Idle(why) => write!(out, "disabled ({why})")?,
+            Stand::Waiting => out.write_str("waiting for amdgpu")?,
+            Stand::Armed(hooks) => {
+                write!(out, "armed\nhooks: {hooks}")?;
+                self.write_devices(out)?;
+            }
+            Stand::Refused(why) => write!(out, "refused: {}", why.as_str())?,
+            Stand::Stopped => out.write_str("disabled (unloading)")?,
+        }
+        noretry::write_state(out, &self.switches, self.told)
+    }
+
+    fn write_devices(&self, out: &mut impl Write) -> fmt::Result {
+        let devices = &self.switches.devices;
+        let mut met = KVec::new();
+        let mut result = Ok(());
+        // SAFETY: hooks are in place, so the layout is known; `ATTACHMENT` is locked, which keeps the
+        // driver.
+        unsafe {
+            survey::each(|address, found| {
+                if let Found::Driven(_, version) = found {
+                    if version.is_rdna1_or_2() {
+                        // Too little memory means a line too much below.
+                        let _ = met.push(address, GFP_KERNEL);
+                    }
+                }
+                let line = match found {
+                    Found::Busy => write!(out, "\ndevice {address}: busy, look again"),
+                    Found::Driven(_, version) => {
+                        let fate = if !version.is_rdna1_or_2() {
+                            "not RDNA1/2, left alone"
+                        } else if !devices.include(address) {
+                            "not named in devices, left alone"
+                        } else if !devices::has_room(address) {
+                            "left alone, there are too many GPUs"
+                        } else {
+                            "policy applies"
+                        };
+                        write!(out, "\ndevice {address}: {version}, {fate}")
+                    }
+                };
+                result = result.and(line);
+            });
+        }
+        result?;
+        if let Devices::Named(list) = devices {
+            for address in list.iter().filter(|address| !met.contains(address)) {
+                write!(
+                    out,
+                    "\ndevice {address}: named, no RDNA1/2 GPU is present there"
+                )?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// As long as it lives, the hook follows what `S` wants, and the driver.
-pub(crate) struct Attached<S: Source> {
+/// As long as it lives, the hooks follow the switches and the driver.
+pub(crate) struct Attached {
     // Dropped after `drop` has run.
     _notifier: Notifier<Self>,
-    _source: PhantomData<fn(S)>,
 }
 
-impl<S: Source> Watch for Attached<S> {
-    fn module_event(name: &CStr, event: Event) {
-        if name != MODULE {
-            return;
-        }
+impl Watch for Attached {
+    fn module_event(module: &Module<'_>, event: Event) {
         let mut attachment = ATTACHMENT.lock();
-        match event {
-            Event::Coming => {
-                attachment.driver = Presence::There;
-                attachment.follow(S::wanted());
-            }
-            Event::Going => attachment.lose(),
+        // Between `prepare` and `begin` it is not known yet what is wanted.
+        let starting = matches!(attachment.stand, Stand::Starting);
+        match (module.name() == MODULE, event) {
+            (true, Event::Coming) if starting => attachment.driver = Presence::There,
+            (true, Event::Coming) => attachment.come(module),
+            (true, Event::Going) => attachment.lose(),
+            (false, Event::Coming) => {}
+            (false, Event::Going) => attachment.retry(),
         }
     }
 }
 
-impl<S: Source> Attached<S> {
-    /// Starts. Must be called once, from the module's init function.
-    pub(crate) fn start() -> Result<Self> {
+impl Attached {
+    /// Is told of the driver's coming and going from now on. Must be called once, from the module's
+    /// init function, after `devices::Counters` were made and before [`begin`].
+    pub(crate) fn prepare() -> Result<Self> {
         // SAFETY: this is the only place, and it runs once.
         unsafe { ATTACHMENT.init() };
-        let notifier = Notifier::new()?;
-        READY.xchg(1, Full);
-        follow::<S>();
         Ok(Self {
-            _notifier: notifier,
-            _source: PhantomData,
+            _notifier: Notifier::new()?,
         })
     }
 }
 
-impl<S: Source> Drop for Attached<S> {
+impl Drop for Attached {
     fn drop(&mut self) {
         {
             let mut attachment = ATTACHMENT.lock();
-            attachment.disarm("rmcp is going");
+            attachment.disarm(format_args!("rmcp is going"));
             attachment.stand = Stand::Stopped;
         }
         if arguments::is_stuck() {

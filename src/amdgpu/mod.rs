@@ -1,37 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What we know of the driver amdgpu: which functions to hook, what they must look like, and how to
-//! tell whether it is there.
+//! What we know of the driver amdgpu, and what we do to it.
+//!
+//! - [`targets`]: the functions that are hooked, and what they must look like; [`type_info`],
+//!   [`layout`] and [`sysfs`]: asking the driver that runs.
+//! - [`devices`]: the GPUs, each with its policy and its counters; [`survey`]: looking for them.
+//! - [`mtype`] and [`fragment`]: what the hooks do; [`hooks`]: which of them are in place.
+//! - [`noretry`]: the driver's own parameter.
+//! - [`attachment`]: all that, kept in line with the switches and with the driver's coming and going.
 //!
 //! Versions are never compared. Each thing that a hook relies on is checked on the driver that
 //! runs; what does not fit is a [`Refusal`], and then the driver is left alone.
 
 pub(crate) mod attachment;
+pub(crate) mod devices;
+mod fragment;
+mod hooks;
+mod layout;
 mod mtype;
+mod noretry;
+mod survey;
 mod sysfs;
+mod targets;
 mod type_info;
 
-use crate::hook::{
-    arguments::ArmError,
-    symbol::{ResolveError, Site},
-};
-use crate::logic::prototype::Prototype;
+use crate::hook::arguments::ArmError;
 use kernel::{fmt, prelude::*, str::CString};
 
 /// The driver's module name.
 const MODULE: &CStr = c"amdgpu";
 
 /// Why the driver is not hooked although it should be, in words.
-struct Refusal(Option<CString>);
+struct Refusal {
+    why: Option<CString>,
+    /// Whether it was another user of a function, who may go away.
+    taken: bool,
+}
 
 impl Refusal {
     fn new(why: fmt::Arguments<'_>) -> Self {
-        Self(CString::try_from_fmt(why).ok())
+        Self {
+            why: CString::try_from_fmt(why).ok(),
+            taken: false,
+        }
     }
 
     /// The reason.
     fn as_str(&self) -> &str {
-        let text = self.0.as_ref().and_then(|text| text.to_str().ok());
+        let text = self.why.as_ref().and_then(|text| text.to_str().ok());
         text.unwrap_or("out of memory")
     }
 }
@@ -71,36 +87,6 @@ impl Presence {
     }
 }
 
-/// A function of the driver that we hook.
-struct Target {
-    /// As the kernel looks it up: `"amdgpu:NAME"`.
-    symbol: &'static CStr,
-    prototype: Prototype,
-}
-
-impl Target {
-    /// Finds the function and checks its prototype.
-    fn find(&self, presence: Presence) -> Result<Site, NotArmed> {
-        let name = self.prototype.name;
-        let site = Site::resolve(self.symbol).map_err(|error| match error {
-            ResolveError::Absent if presence.is_there() => Refusal::new(fmt!(
-                "this amdgpu has no function {name}; a driver that supports RDNA1/2 is needed"
-            ))
-            .into(),
-            ResolveError::Absent => NotArmed::Absent,
-            ResolveError::NotTraceable => Refusal::new(fmt!(
-                "ftrace cannot call out at the entry of {name}; amdgpu must be built with ftrace"
-            ))
-            .into(),
-            ResolveError::Refused(error) => {
-                Refusal::new(fmt!("the kernel does not look up {name} ({error:?})")).into()
-            }
-        })?;
-        type_info::check(&self.prototype)?;
-        Ok(site)
-    }
-}
-
 /// Says why ftrace did not take a hook of `name`.
 fn explain(name: &str, error: ArmError) -> Refusal {
     match error {
@@ -110,10 +96,13 @@ fn explain(name: &str, error: ArmError) -> Refusal {
         ArmError::TracingDead => Refusal::new(fmt!(
             "ftrace has shut itself down after an error, see the kernel log; reboot"
         )),
-        ArmError::Taken => Refusal::new(fmt!(
-            "calls of {name} already go elsewhere (a live patch, another owner of the instruction \
-             pointer or a direct call); unload that, then write Y to `enable`"
-        )),
+        ArmError::Taken => Refusal {
+            taken: true,
+            ..Refusal::new(fmt!(
+                "a live patch or another module has redirected {name}; remove it, or write 9 or \
+                 more to `fragment_size`, which does without"
+            ))
+        },
         ArmError::Failed(error) => {
             Refusal::new(fmt!("ftrace does not take the hook of {name} ({error:?})"))
         }

@@ -2,92 +2,121 @@
 
 //! The memory type hook: what a mapping asks for is rewritten before the driver reads it.
 //!
-//! `gmc_v10_0_get_vm_pte` turns a request into page table flags. Exactly RDNA1 and RDNA2 reach it
-//! (GC 10.1 and 10.3), through a function table, so it is never inlined; buffers of GEM and KFD and
-//! ranges of SVM all pass it.
+//! It runs at the entry of `gmc_v10_0_get_vm_pte`, for every mapping that is written on an RDNA1/2 GPU.
+//! The short way is for GPUs that are known, policies that do not ask for the client and buffers that
+//! do not ask for coherence: one look into a [`Table`](crate::logic::table::Table). Everything else
+//! takes the long way, which asks [`Rules::decide`](crate::logic::policy::Rules::decide) itself.
 
-use super::{explain, NotArmed, Presence, Target};
+use super::{
+    devices::{self, Device, Slot},
+    layout,
+    targets::{Target, GET_VM_PTE},
+};
 use crate::hook::{
-    arguments::{ArgumentHook, Arguments, EditArguments},
+    arguments::{Arguments, EditArguments},
     bindings,
 };
 use crate::logic::{
+    counters::Cell,
     mtype::{RequestedMtype, VmFlags},
-    policy::Policy,
-    prototype::{Param, Prototype},
-};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-const TARGET: Target = Target {
-    symbol: c"amdgpu:gmc_v10_0_get_vm_pte",
-    prototype: Prototype {
-        name: "gmc_v10_0_get_vm_pte",
-        params: &[
-            Param::Struct("amdgpu_device"),
-            Param::Struct("amdgpu_vm"),
-            Param::Struct("amdgpu_bo"),
-            Param::Unsigned(4),
-            Param::PointerToUnsigned(8),
-        ],
-    },
+    policy::{EntryFlags, Mapping},
 };
 
-/// The policy in force, as [`Policy::to_bits`] gives it. One word, so a call sees the policy before
-/// or after a change, never a mixture.
-///
-/// `core`'s atomic rather than the kernel crate's: the latter's load is a call of a C function where
-/// helpers are not inlined, and this one is read for every mapping. A relaxed load and a relaxed
-/// store of one word mean the same in both memory models.
-static POLICY: AtomicU32 = AtomicU32::new(Policy::Keep.to_bits());
+/// The hooked function.
+pub(super) const TARGET: Target = GET_VM_PTE;
 
-/// Rewrites `vm_flags`, the fourth argument.
-struct RewriteRequest;
+// Its parameters.
+const DEVICE: usize = 1;
+const VM: usize = 2;
+const BUFFER: usize = 3;
+const VM_FLAGS: usize = 4;
+const FLAGS: usize = 5;
+
+/// `AMDGPU_GEM_CREATE_*` with which the function makes a buffer uncached.
+const COHERENT: u64 = (bindings::AMDGPU_GEM_CREATE_COHERENT
+    | bindings::AMDGPU_GEM_CREATE_EXT_COHERENT
+    | bindings::AMDGPU_GEM_CREATE_UNCACHED) as u64;
+
+/// Rewrites what a mapping asks for.
+pub(super) struct RewriteRequest;
 
 impl EditArguments for RewriteRequest {
     #[inline(always)]
-    fn edit(arguments: &mut Arguments) {
-        let policy = Policy::from_bits(POLICY.load(Relaxed));
+    fn edit(mut arguments: Arguments) {
+        let Some(slot) = devices::quick(Device(arguments.register::<DEVICE>())) else {
+            return edit_slowly(arguments);
+        };
+        if is_coherent(arguments.register::<BUFFER>()) {
+            return edit_slowly(arguments);
+        }
+        let answer = slot.table().answer(request(&arguments), entry(&arguments));
         // The upper half of the register means nothing for a 32 bit argument.
-        let request = VmFlags::new(arguments.register::<4>() as u32);
-        arguments.set_register::<4>(policy.apply(request).raw().into());
+        arguments.flip_register::<VM_FLAGS>(answer.flipped().into());
+        slot.count(answer.cell());
     }
 }
 
-/// The hook in place, with a policy.
-pub(super) struct MtypeHook {
-    policy: Policy,
-    _hook: ArgumentHook,
+#[inline(always)]
+fn request(arguments: &Arguments) -> VmFlags {
+    // The upper half of the register means nothing for a 32 bit argument.
+    VmFlags::new(arguments.register::<VM_FLAGS>() as u32)
 }
 
-impl MtypeHook {
-    /// The hooked function.
-    pub(super) const FUNCTION: &'static str = TARGET.prototype.name;
+#[inline(always)]
+fn entry(arguments: &Arguments) -> EntryFlags {
+    let flags = arguments.register::<FLAGS>();
+    let flags = core::ptr::with_exposed_provenance::<u64>(flags as usize);
+    // SAFETY: the function's fifth argument points to the entry's flags, which it reads and writes
+    // itself right after us (`GET_VM_PTE` has checked the prototype).
+    EntryFlags::new(unsafe { flags.read() })
+}
 
-    /// Checks the driver and sets the hook.
-    ///
-    /// # Safety
-    ///
-    /// The driver's code must not be freed during the call.
-    pub(super) unsafe fn arm(policy: Policy, presence: Presence) -> Result<Self, NotArmed> {
-        let site = TARGET.find(presence)?;
-        POLICY.store(policy.to_bits(), Relaxed);
-        // SAFETY: the caller keeps the driver. `TARGET.find` has checked that the function's
-        // fourth argument is the 32 bit integer that `RewriteRequest` edits.
-        let hook = unsafe { ArgumentHook::arm::<RewriteRequest>(&[site]) };
-        let _hook = hook.map_err(|error| explain(Self::FUNCTION, error))?;
-        Ok(Self { policy, _hook })
-    }
+#[inline(always)]
+fn is_coherent(buffer: u64) -> bool {
+    // SAFETY: the function's third argument is null or a live `struct amdgpu_bo`.
+    buffer != 0 && unsafe { layout::BUFFER_FLAGS.read::<u64>(buffer) } & COHERENT != 0
+}
 
-    /// The policy in force.
-    pub(super) fn policy(&self) -> Policy {
-        self.policy
-    }
+/// The long way.
+#[cold]
+#[inline(never)]
+fn edit_slowly(arguments: Arguments) {
+    let device = Device(arguments.register::<DEVICE>());
+    // SAFETY: the function's first argument is a live device, and hooks are set after `layout::learn`.
+    let Some(slot) = (unsafe { devices::learn(device) }) else {
+        return;
+    };
+    decide(arguments, slot);
+}
 
-    /// Changes the policy for the mappings to come.
-    pub(super) fn set_policy(&mut self, policy: Policy) {
-        POLICY.store(policy.to_bits(), Relaxed);
-        self.policy = policy;
+fn decide(mut arguments: Arguments, slot: &Slot) {
+    let request = request(&arguments);
+    let rules = slot.rules();
+    let vm = arguments.register::<VM>();
+    let mapping = Mapping {
+        request,
+        entry: entry(&arguments),
+        coherent: is_coherent(arguments.register::<BUFFER>()),
+        // SAFETY: the function's second argument is null or a live `struct amdgpu_vm`.
+        compute: rules.compute_only && unsafe { is_compute(vm) },
+    };
+    let decision = rules.decide(mapping);
+    arguments.set_register::<VM_FLAGS>(decision.request.raw().into());
+    if decision.hide_buffer {
+        // Without a buffer, as for SVM, the function looks at nothing but the request.
+        arguments.set_register::<BUFFER>(0);
     }
+    slot.count(Cell::mapping(request.mtype(), &decision).number());
+}
+
+/// Whether KFD has made this address space a compute VM.
+///
+/// # Safety
+///
+/// `vm` is 0 or the address of a live `struct amdgpu_vm`.
+pub(super) unsafe fn is_compute(vm: u64) -> bool {
+    // SAFETY: the caller's promise; C's `bool` is one byte.
+    vm != 0 && unsafe { layout::VM_IS_COMPUTE.read::<u8>(vm) } != 0
 }
 
 // The numbers of `crate::logic` against the kernel's header.

@@ -86,9 +86,15 @@ pub(super) fn read(path: &'static CStr) -> Result<VVec<u8>> {
     Ok(content)
 }
 
+/// Reads the start of a file, as much of it as there is room for.
+pub(super) fn read_start<'a>(path: &'static CStr, into: &'a mut [u8]) -> Result<&'a [u8]> {
+    let read = File::open(path)?.read(into)?;
+    into.get(..read).ok_or(EINVAL)
+}
+
 /// Whether the driver is loaded, and not on its way out.
 pub(super) fn is_loaded() -> bool {
     let mut state = [0; 8];
-    let read = File::open(c"/sys/module/amdgpu/initstate").and_then(|file| file.read(&mut state));
-    read.is_ok() && (state.starts_with(b"live") || state.starts_with(b"coming"))
+    read_start(c"/sys/module/amdgpu/initstate", &mut state)
+        .is_ok_and(|state| state.starts_with(b"live") || state.starts_with(b"coming"))
 }

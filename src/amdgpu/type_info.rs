@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The prototypes that the running driver was compiled with, from its type information (BTF).
+//! The type information (BTF) that the running driver was compiled with.
 //!
-//! The files are read anew for each check and freed after it. The kernel's own look-up
+//! The files are read anew each time hooks are set and freed after it. The kernel's own look-up
 //! (`bpf_find_btf_id`) would be shorter, but it takes a reference that a module cannot drop, which
 //! would keep 5 MB for every time that amdgpu is loaded.
 
@@ -10,18 +10,37 @@ use super::{sysfs, Refusal};
 use crate::logic::{btf::Btf, prototype::Prototype};
 use kernel::prelude::*;
 
+/// The bytes of the kernel's and the driver's type information.
+pub(super) struct TypeInfo {
+    base: VVec<u8>,
+    module: VVec<u8>,
+}
+
+impl TypeInfo {
+    /// Reads it.
+    pub(super) fn read() -> Result<Self, Refusal> {
+        Ok(Self {
+            base: read(c"/sys/kernel/btf/vmlinux")?,
+            module: read(c"/sys/kernel/btf/amdgpu")?,
+        })
+    }
+
+    /// As types.
+    pub(super) fn btf(&self) -> Result<Btf<'_>, Refusal> {
+        Btf::split(&self.base, &self.module).map_err(|error| {
+            Refusal::new(fmt!(
+                "amdgpu's type information (BTF) cannot be read: {}",
+                format_args!("{error}")
+            ))
+        })
+    }
+}
+
 /// Checks that the driver's function has this prototype.
-pub(super) fn check(prototype: &Prototype) -> Result<(), Refusal> {
-    let base = read(c"/sys/kernel/btf/vmlinux")?;
-    let module = read(c"/sys/kernel/btf/amdgpu")?;
-    let btf = Btf::split(&base, &module).map_err(|error| {
-        Refusal::new(fmt!(
-            "amdgpu's type information (BTF) cannot be read: {}",
-            format_args!("{error}")
-        ))
-    })?;
-    let verdict = prototype.check(&btf);
-    verdict.map_err(|mismatch| Refusal::new(fmt!("{}", format_args!("{mismatch}"))))
+pub(super) fn check(btf: &Btf<'_>, prototype: &Prototype) -> Result<(), Refusal> {
+    prototype
+        .check(btf)
+        .map_err(|mismatch| Refusal::new(fmt!("{}", format_args!("{mismatch}"))))
 }
 
 fn read(path: &'static CStr) -> Result<VVec<u8>, Refusal> {

@@ -9,25 +9,25 @@
 //! The kernel cuts a written value at its first NUL byte and at 4096 bytes before we see it, and it
 //! does not call us for an empty write.
 
-use super::switches;
+use super::{param_lock::Locked, switches};
 use crate::amdgpu::attachment;
 use crate::logic::{
-    policy::Policy,
-    switch::{Enable, Switch},
+    device::Devices,
+    fragment::FragmentSize,
+    policy::{Policy, Scope},
+    switch::{Clients, Enable, NoRetry, Strict, Switch},
+    switches::Switches,
 };
-use core::fmt::Write;
+use core::{fmt::Write, marker::PhantomData};
 use kernel::{bindings, error::from_result, page::PAGE_SIZE, prelude::*, str::Formatter};
 
 /// One parameter.
 trait Parameter: 'static {
-    /// Its name.
-    const NAME: &'static str;
-
     /// Writes what a reader of the file sees, without a newline.
-    fn write(out: &mut Formatter<'_>) -> core::fmt::Result;
+    fn write(lock: &Locked<'_>, out: &mut Formatter<'_>) -> core::fmt::Result;
 
-    /// Takes a value: `None` when an option has none (`rmcp.enable`). The parameter lock is held.
-    fn set(value: Option<&[u8]>) -> Result;
+    /// Takes a value: `None` when an option has none (`rmcp.enable`).
+    fn set(lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result;
 }
 
 /// Logs a value that cannot be taken.
@@ -43,56 +43,78 @@ fn refuse(name: &str, value: Option<&[u8]>, expected: &str) -> Error {
     EINVAL
 }
 
-/// Parses a switch.
-fn parse<S: Switch>(name: &str, value: Option<&[u8]>) -> Result<S> {
-    value
-        .and_then(S::parse)
-        .ok_or_else(|| refuse(name, value, S::VALUES))
+/// A switch that is a field of [`Switches`].
+trait Field: Switch + Copy + 'static {
+    /// The field.
+    fn of(switches: &mut Switches) -> &mut Self;
+
+    /// What the log is to say beside the change.
+    fn warn(self) {}
 }
 
-struct EnableParameter;
+/// Implements [`Field`].
+macro_rules! field {
+    ($type:ty, $field:ident) => {
+        impl Field for $type {
+            fn of(switches: &mut Switches) -> &mut Self {
+                &mut switches.$field
+            }
+        }
+    };
+}
 
-impl Parameter for EnableParameter {
-    const NAME: &'static str = "enable";
+field!(Enable, enable);
+field!(Policy, mtype);
+field!(Scope, mtype_scope);
+field!(Clients, clients);
+field!(FragmentSize, fragment_size);
+field!(Devices, devices);
+field!(NoRetry, noretry);
 
-    fn write(out: &mut Formatter<'_>) -> core::fmt::Result {
-        out.write_str(switches::current().enable.as_str())
+impl Field for Strict {
+    fn of(switches: &mut Switches) -> &mut Self {
+        &mut switches.mtype_strict
     }
 
-    fn set(value: Option<&[u8]>) -> Result {
-        let enable: Enable = parse(Self::NAME, value)?;
-        switches::change(|all| all.enable = enable);
+    fn warn(self) {
+        if self.0 {
+            pr_warn!(
+                "mtype_strict=Y: with mtype=nc, buffers that ask for coherence do not get it; \
+                 expect wrong data\n"
+            );
+        }
+    }
+}
+
+/// The parameter of a switch.
+struct SwitchParameter<S>(PhantomData<S>);
+
+impl<S: Field> Parameter for SwitchParameter<S> {
+    fn write(lock: &Locked<'_>, out: &mut Formatter<'_>) -> core::fmt::Result {
+        write!(out, "{}", S::of(&mut switches::current(lock)))
+    }
+
+    fn set(lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result {
+        let Some(parsed) = value.and_then(S::parse) else {
+            return Err(refuse(S::NAME, value, S::VALUES));
+        };
+        parsed.warn();
+        let edit = &mut |all: &mut Switches| *S::of(all) = parsed;
+        switches::change(lock, edit, S::NAME, &parsed);
         Ok(())
     }
 }
 
-struct MtypeParameter;
-
-impl Parameter for MtypeParameter {
-    const NAME: &'static str = "mtype";
-
-    fn write(out: &mut Formatter<'_>) -> core::fmt::Result {
-        out.write_str(switches::current().mtype.as_str())
-    }
-
-    fn set(value: Option<&[u8]>) -> Result {
-        let mtype: Policy = parse(Self::NAME, value)?;
-        switches::change(|all| all.mtype = mtype);
-        Ok(())
-    }
-}
-
+/// The parameter `state`.
 struct StateParameter;
 
 impl Parameter for StateParameter {
-    const NAME: &'static str = "state";
-
-    fn write(out: &mut Formatter<'_>) -> core::fmt::Result {
+    fn write(_lock: &Locked<'_>, out: &mut Formatter<'_>) -> core::fmt::Result {
         attachment::write_state(out)
     }
 
-    fn set(value: Option<&[u8]>) -> Result {
-        Err(refuse(Self::NAME, value, "nothing: it can only be read"))
+    fn set(_lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result {
+        Err(refuse("state", value, "nothing: it can only be read"))
     }
 }
 
@@ -100,16 +122,19 @@ impl Parameter for StateParameter {
 ///
 /// # Safety
 ///
-/// Only for the kernel's parameter code: `buffer` has `PAGE_SIZE` bytes.
+/// Only for the kernel's parameter code: `buffer` has `PAGE_SIZE` bytes, and the module's parameter
+/// lock is held.
 unsafe extern "C" fn get<P: Parameter>(
     buffer: *mut c_char,
     _param: *const bindings::kernel_param,
 ) -> c_int {
     // SAFETY: the caller's promise; sysfs hands out zeroed pages, and nobody else has this one.
     let page = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE) };
+    // SAFETY: the caller's promise.
+    let lock = unsafe { Locked::assume() };
     from_result(|| {
         let mut out = Formatter::new(page);
-        P::write(&mut out).map_err(|_| EOVERFLOW)?;
+        P::write(&lock, &mut out).map_err(|_| EOVERFLOW)?;
         out.write_str("\n").map_err(|_| EOVERFLOW)?;
         c_int::try_from(out.bytes_written()).map_err(|_| EOVERFLOW)
     })
@@ -119,7 +144,8 @@ unsafe extern "C" fn get<P: Parameter>(
 ///
 /// # Safety
 ///
-/// Only for the kernel's parameter code: `value` is null or a terminated string.
+/// Only for the kernel's parameter code: `value` is null or a terminated string, and the module's
+/// parameter lock is held.
 unsafe extern "C" fn set<P: Parameter>(
     value: *const c_char,
     _param: *const bindings::kernel_param,
@@ -130,7 +156,9 @@ unsafe extern "C" fn set<P: Parameter>(
         // SAFETY: not null, hence by the caller's promise a string that lives during the call.
         Some(unsafe { CStr::from_char_ptr(value) }.to_bytes())
     };
-    from_result(|| P::set(value).map(|()| 0))
+    // SAFETY: the caller's promise.
+    let mut lock = unsafe { Locked::assume() };
+    from_result(|| P::set(&mut lock, value).map(|()| 0))
 }
 
 /// The functions of one parameter.
@@ -200,7 +228,7 @@ macro_rules! parameter {
 
 parameter!(
     ENABLE,
-    EnableParameter,
+    SwitchParameter<Enable>,
     "enable",
     0o644,
     "bool",
@@ -208,11 +236,59 @@ parameter!(
 );
 parameter!(
     MTYPE,
-    MtypeParameter,
+    SwitchParameter<Policy>,
     "mtype",
     0o644,
     "text",
-    "Memory type of new GPU mappings: keep = as asked for, nc = non-coherent except where uncached was asked for, uc = uncached (default nc)"
+    "Memory type of new GPU mappings: keep = as asked for, nc = non-coherent except where coherence was asked for, uc = uncached (default nc)"
+);
+parameter!(
+    MTYPE_SCOPE,
+    SwitchParameter<Scope>,
+    "mtype_scope",
+    0o644,
+    "text",
+    "Mappings that mtype is for: all, vram or system (default all)"
+);
+parameter!(
+    CLIENTS,
+    SwitchParameter<Clients>,
+    "clients",
+    0o644,
+    "text",
+    "Whose mappings are touched: all, or compute = only those of ROCm's compute VMs (default all)"
+);
+parameter!(
+    MTYPE_STRICT,
+    SwitchParameter<Strict>,
+    "mtype_strict",
+    0o644,
+    "bool",
+    "Whether mtype=nc is also for what asks for coherence, which can corrupt data: Y or N (default N)"
+);
+parameter!(
+    FRAGMENT_SIZE,
+    SwitchParameter<FragmentSize>,
+    "fragment_size",
+    0o644,
+    "text",
+    "Upper limit of fragments as a power of two of 4 KiB: keep, or 0 to 31; 4 is 64 KiB, 9 is 2 MiB (default 9)"
+);
+parameter!(
+    DEVICES,
+    SwitchParameter<Devices>,
+    "devices",
+    0o644,
+    "text",
+    "GPUs that are touched: all, or PCI addresses such as 0000:03:00.0 separated by commas (default all)"
+);
+parameter!(
+    NORETRY,
+    SwitchParameter<NoRetry>,
+    "noretry",
+    0o444,
+    "text",
+    "Sets amdgpu's option noretry before its init: keep, 0 or 1 (default keep)"
 );
 parameter!(
     STATE,
@@ -220,5 +296,5 @@ parameter!(
     "state",
     0o444,
     "text",
-    "What is hooked, or why not; read only"
+    "What is hooked, or why not, and for which GPUs; read only"
 );

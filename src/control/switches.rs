@@ -2,39 +2,38 @@
 
 //! The switches as they are now.
 //!
-//! They are one word, written under the module's parameter lock, so that a reader sees all of them
-//! before or after a change. They are there before the module's init function runs (options at load
-//! time) and after its exit.
+//! They are there before the module's init function runs (options at load time) and after its exit.
 
-use crate::amdgpu::attachment::{self, Attached, Source};
-use crate::logic::switch::{Switches, Wanted};
-use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use super::param_lock::{Guarded, Locked};
+use crate::amdgpu::attachment::{self, Attached};
+use crate::logic::switches::Switches;
+use core::fmt;
+use kernel::prelude::*;
 
-static SWITCHES: Atomic<u32> = Atomic::new(Switches::DEFAULT.to_word());
+static SWITCHES: Guarded<Switches> = Guarded::new(Switches::DEFAULT);
 
 /// The switches as they are.
-pub(super) fn current() -> Switches {
-    Switches::from_word(SWITCHES.load(Relaxed))
+pub(super) fn current(lock: &Locked<'_>) -> Switches {
+    SWITCHES.get(lock)
 }
 
-/// Changes the switches and applies them. The caller holds the module's parameter lock, so that no
-/// other change comes in between.
-pub(super) fn change(edit: impl FnOnce(&mut Switches)) {
-    let mut switches = current();
+/// Changes the switch `name` by `edit` to `value` and puts all of them into force.
+pub(super) fn change(
+    lock: &mut Locked<'_>,
+    edit: &mut dyn FnMut(&mut Switches),
+    name: &'static str,
+    value: &dyn fmt::Display,
+) {
+    let mut switches = current(lock);
     edit(&mut switches);
-    // `Full`, as `attachment::follow` demands.
-    SWITCHES.xchg(switches.to_word(), Full);
-    attachment::follow::<Control>();
+    SWITCHES.set(lock, switches);
+    attachment::follow(&switches, format_args!("{name}={value}"));
 }
 
-/// The switches as the source of what is wanted.
-pub(crate) struct Control;
-
-impl Source for Control {
-    fn wanted() -> Wanted {
-        current().wanted()
-    }
+/// Hooks the driver as the switches say, as long as the result lives.
+pub(crate) fn start() -> Result<Attached> {
+    let attached = Attached::prepare()?;
+    // Options have been taken before; what is written from now on is followed.
+    Locked::with(|lock| attachment::begin(&current(lock)));
+    Ok(attached)
 }
-
-/// As long as it lives, the driver is hooked as the switches say.
-pub(crate) type Running = Attached<Control>;

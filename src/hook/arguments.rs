@@ -16,7 +16,7 @@ use kernel::{bindings, prelude::*};
 pub(crate) trait EditArguments: 'static {
     /// Called for every call of the function, on any CPU, in the caller's context, also with
     /// interrupts off. Must be quick: no lock, no allocation, no printing, no sleeping.
-    fn edit(arguments: &mut Arguments);
+    fn edit(arguments: Arguments);
 }
 
 /// The arguments of the call that is about to happen, each as the 64 bits that carry it: of a
@@ -31,8 +31,6 @@ pub(crate) struct Arguments {
     regs: NonNull<bindings::pt_regs>,
 }
 
-// Nobody edits an argument on the stack yet.
-#[allow(dead_code)]
 impl Arguments {
     /// Where the register of the `N`th argument is saved.
     #[inline(always)]
@@ -72,6 +70,13 @@ impl Arguments {
     pub(crate) fn set_register<const N: usize>(&mut self, value: u64) {
         // SAFETY: by the type's invariants.
         unsafe { self.register_place::<N>().write(value) };
+    }
+
+    /// Flips bits of the `N`th argument; see [`Arguments::register`].
+    #[inline(always)]
+    pub(crate) fn flip_register<const N: usize>(&mut self, bits: u64) {
+        // SAFETY: by the type's invariants.
+        unsafe { *self.register_place::<N>() ^= bits };
     }
 
     /// Where the `N`th argument is on the stack.
@@ -123,7 +128,7 @@ unsafe extern "C" fn enter<E: EditArguments>(
     let regs = unsafe { saved_registers(fregs) };
     // INVARIANT: `ftrace_caller` and `ftrace_regs_caller` both save the registers of arguments
     // before the call and restore them after it, and fill in the stack pointer.
-    E::edit(&mut Arguments { regs });
+    E::edit(Arguments { regs });
 }
 
 /// An argument hook that is in place. Dropping it takes it away and waits until no task runs its

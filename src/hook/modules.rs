@@ -2,7 +2,7 @@
 
 //! Being told when modules come and go.
 
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{bindings, error::to_result, prelude::*, types::Opaque};
 
 /// What happens to a module.
@@ -18,7 +18,63 @@ pub(crate) enum Event {
 pub(crate) trait Watch: 'static {
     /// Called for every module. May sleep. The module's loading or unloading waits meanwhile, so
     /// its code does not go away.
-    fn module_event(name: &CStr, event: Event);
+    fn module_event(module: &Module<'_>, event: Event);
+}
+
+/// A module that comes or goes.
+///
+/// # Invariants
+///
+/// The pointer is to a live `struct module` for as long as `'a`.
+pub(crate) struct Module<'a> {
+    module: NonNull<bindings::module>,
+    _alive: PhantomData<&'a bindings::module>,
+}
+
+impl Module<'_> {
+    /// Its name.
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: by the type's invariants; a name is terminated and stays as it is.
+        unsafe {
+            let name = &raw const (*self.module.as_ptr()).name;
+            CStr::from_char_ptr(name.cast())
+        }
+    }
+
+    /// Sets one of its parameters, as an option at load time would. For a module that is coming: its
+    /// own options are taken after this.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when it has no such parameter, else what its own code says of the value.
+    pub(crate) fn set_parameter(&self, name: &CStr, value: &CStr) -> Result {
+        let module = self.module.as_ptr();
+        // SAFETY: by the type's invariants; `kp` points to `num_kp` parameters, which stay as they
+        // are.
+        let parameters = unsafe {
+            match usize::try_from((*module).num_kp) {
+                Ok(count) if !(*module).kp.is_null() => {
+                    core::slice::from_raw_parts((*module).kp, count)
+                }
+                _ => &[],
+            }
+        };
+        let parameter = parameters.iter().find(|parameter| {
+            // SAFETY: a parameter has a terminated name.
+            (unsafe { CStr::from_char_ptr(parameter.name) }) == name
+        });
+        let parameter = parameter.ok_or(ENOENT)?;
+        // SAFETY: a parameter has operations, for as long as its module lives.
+        let set = unsafe { (*parameter.ops).set }.ok_or(EPERM)?;
+        // SAFETY: this is what `parse_args` does with an option: under the module's parameter lock,
+        // with a terminated value.
+        to_result(unsafe {
+            bindings::kernel_param_lock(module);
+            let result = set(value.as_char_ptr(), parameter);
+            bindings::kernel_param_unlock(module);
+            result
+        })
+    }
 }
 
 /// As long as it lives, `W` is told.
@@ -82,11 +138,14 @@ unsafe extern "C" fn notify<W: Watch>(
         Ok(bindings::module_state_MODULE_STATE_GOING) => Event::Going,
         _ => return DONE,
     };
-    // SAFETY: the chain passes the module, which lives during the call; its name is terminated.
-    let name = unsafe {
-        let name = &raw const (*module.cast::<bindings::module>()).name;
-        CStr::from_char_ptr(name.cast())
+    let Some(module) = NonNull::new(module.cast()) else {
+        return DONE;
     };
-    W::module_event(name, event);
+    // INVARIANT: the chain passes the module, which lives during the call.
+    let module = Module {
+        module,
+        _alive: PhantomData,
+    };
+    W::module_event(&module, event);
     DONE
 }

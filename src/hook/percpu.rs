@@ -122,15 +122,27 @@ impl<const N: usize> Cells<N> {
     /// Adds one to the counter of this CPU; one that is not there is not counted.
     #[inline(always)]
     pub(crate) fn add(self, index: usize) {
-        if index >= N {
-            return;
+        if index < N {
+            // SAFETY: just compared.
+            unsafe { self.add_unchecked(index) };
         }
-        // SAFETY: by the type's invariants each possible CPU has an allocated cell at this address
-        // plus its offset, and in the kernel `gs` holds the offset of the CPU that we run on.
+    }
+
+    /// Adds one to the counter of this CPU, for who knows that it is there.
+    ///
+    /// # Safety
+    ///
+    /// `index` is less than `N`.
+    #[inline(always)]
+    pub(crate) unsafe fn add_unchecked(self, index: usize) {
+        // SAFETY: by the type's invariants and the caller's promise each possible CPU has an allocated
+        // cell at this address plus its offset, and in the kernel `gs` holds the offset of the CPU that
+        // we run on.
         unsafe {
             asm!(
-                "inc qword ptr gs:[{cell}]",
-                cell = in(reg) self.base.wrapping_add(index * size_of::<u64>()),
+                "inc qword ptr gs:[{base} + 8 * {index}]",
+                base = in(reg) self.base,
+                index = in(reg) index,
                 options(nostack),
             );
         }

@@ -64,10 +64,18 @@ const VERSION: u8 = 1;
 
 /// Length of a header up to and including `str_len`; later fields are not needed.
 const HEADER_LEN: usize = 24;
+/// Bits of an integer's encoding.
+const SIGNED: u32 = 1 << 0;
+const BOOL: u32 = 1 << 2;
+
 /// `struct btf_type`.
 const TYPE_LEN: usize = 12;
 /// `struct btf_param`.
 const PARAM_LEN: usize = 8;
+/// `struct btf_member`.
+const MEMBER_LEN: usize = 12;
+/// `struct btf_enum`.
+const ENUMERATOR_LEN: usize = 8;
 
 /// What kind of type it is, and what this reader needs of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +87,12 @@ pub enum Kind {
         /// Whether it has a sign.
         signed: bool,
     },
+    /// `bool`.
+    Bool,
     /// A pointer.
     Pointer(TypeId),
+    /// An array: of what, and how many.
+    Array(TypeId, u32),
     /// `struct`, defined or only declared.
     Struct,
     /// `union`, defined or only declared.
@@ -107,6 +119,8 @@ pub enum Kind {
 pub struct Type<'a> {
     kind: Kind,
     name: NameOffset,
+    /// Whether members say how many bits they have.
+    bitfields: bool,
     /// What follows the type.
     tail: &'a [u8],
 }
@@ -268,14 +282,24 @@ impl<'a> Section<'a> {
         let to = TypeId(last);
         let kind_flag = u32_at(whole, 4).ok_or(Error::Cut)? >> 31 != 0;
         let kind = match kind {
-            1 => Kind::Int {
-                bytes: last,
-                signed: u32_at(tail, 0).ok_or(Error::Cut)? & (1 << 24) != 0,
-            },
+            1 => {
+                let encoding = u32_at(tail, 0).ok_or(Error::Cut)? >> 24;
+                match encoding & BOOL {
+                    0 => Kind::Int {
+                        bytes: last,
+                        signed: encoding & SIGNED != 0,
+                    },
+                    _ => Kind::Bool,
+                }
+            }
             2 => Kind::Pointer(to),
+            3 => Kind::Array(
+                TypeId(u32_at(tail, 0).ok_or(Error::Cut)?),
+                u32_at(tail, 8).ok_or(Error::Cut)?,
+            ),
             4 => Kind::Struct,
             5 => Kind::Union,
-            6 | 19 => Kind::Enum,
+            6 => Kind::Enum,
             7 if kind_flag => Kind::Union,
             7 => Kind::Struct,
             8..=11 | 18 => Kind::Alias(to),
@@ -286,8 +310,13 @@ impl<'a> Section<'a> {
             },
             _ => Kind::Other,
         };
-        let name = NameOffset(name);
-        Ok((Type { kind, name, tail }, end))
+        let found = Type {
+            kind,
+            name: NameOffset(name),
+            bitfields: kind_flag,
+            tail,
+        };
+        Ok((found, end))
     }
 
     /// The type with this index, counted from 0.
@@ -372,10 +401,10 @@ impl<'a> Btf<'a> {
         Name(self.string(of.name).unwrap_or(&[]))
     }
 
-    /// Whether a type has this name. Cheaper than comparing [`Btf::name`] for many types, because
+    /// Whether this name is there. Cheaper than comparing [`Btf::name`] for many types, because
     /// it never looks for the end of a string.
-    fn is_named(&self, of: &Type<'a>, name: &str) -> bool {
-        let Ok(offset) = usize::try_from(of.name.0) else {
+    fn is_named(&self, offset: NameOffset, name: &str) -> bool {
+        let Ok(offset) = usize::try_from(offset.0) else {
             return false;
         };
         let rest = match offset.checked_sub(self.base.strings.len()) {
@@ -386,20 +415,58 @@ impl<'a> Btf<'a> {
             .is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// The functions of this name that the module itself has, as their prototypes' numbers.
-    pub fn functions<'b>(&'b self, name: &'b str) -> impl Iterator<Item = TypeId> + 'b {
+    /// The types of this name that the module itself has.
+    pub fn named<'b>(&'b self, name: &'b str) -> impl Iterator<Item = Type<'a>> + 'b {
         let mut at = 0;
         core::iter::from_fn(move || {
             while at < self.own.types.len() {
                 let (found, end) = self.own.read(at).ok()?;
                 at = end;
-                if let Kind::Function(prototype) = found.kind {
-                    if self.is_named(&found, name) {
-                        return Some(prototype);
-                    }
+                if self.is_named(found.name, name) {
+                    return Some(found);
                 }
             }
             None
+        })
+    }
+
+    /// The functions of this name that the module itself has, as their prototypes' numbers.
+    pub fn functions<'b>(&'b self, name: &'b str) -> impl Iterator<Item = TypeId> + 'b {
+        self.named(name).filter_map(|found| match found.kind {
+            Kind::Function(prototype) => Some(prototype),
+            _ => None,
+        })
+    }
+
+    /// A struct's member of this name: its type and its offset in bits. `None` also when it is a
+    /// bit field.
+    pub fn member(&self, of: &Type<'a>, name: &str) -> Option<(TypeId, u32)> {
+        if of.kind != Kind::Struct {
+            return None;
+        }
+        of.tail.chunks_exact(MEMBER_LEN).find_map(|member| {
+            if !self.is_named(NameOffset(u32_at(member, 0)?), name) {
+                return None;
+            }
+            let offset = u32_at(member, 8)?;
+            let is_bitfield = of.bitfields && offset >> 24 != 0;
+            (!is_bitfield).then_some((TypeId(u32_at(member, 4)?), offset))
+        })
+    }
+
+    /// Whether a struct is defined here and not only declared.
+    pub fn is_defined(&self, of: &Type<'a>) -> bool {
+        of.kind == Kind::Struct && !of.tail.is_empty()
+    }
+
+    /// The number that an enum gives to this name.
+    pub fn enumerator(&self, of: &Type<'a>, name: &str) -> Option<u32> {
+        if of.kind != Kind::Enum {
+            return None;
+        }
+        of.tail.chunks_exact(ENUMERATOR_LEN).find_map(|entry| {
+            let named = self.is_named(NameOffset(u32_at(entry, 0)?), name);
+            named.then_some(u32_at(entry, 4)?)
         })
     }
 

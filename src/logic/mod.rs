@@ -10,8 +10,15 @@
 //! driver writes into a GPU page table; the *policy* turns one request into another.
 
 pub mod btf;
+pub mod counters;
+pub mod device;
+pub mod fragment;
+pub mod layout;
+
 pub mod mtype;
 pub mod policy;
 pub mod prototype;
 pub mod pte;
 pub mod switch;
+pub mod switches;
+pub mod table;

@@ -20,6 +20,15 @@ pub enum Param {
     PointerToUnsigned(u32),
 }
 
+/// What a function has to return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// Nothing.
+    Nothing,
+    /// An `int`.
+    Int,
+}
+
 impl fmt::Display for Param {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -33,18 +42,23 @@ impl fmt::Display for Param {
     }
 }
 
-/// A function that returns nothing, and its parameters.
+/// A function: what it takes and what it returns.
 #[derive(Clone, Copy, Debug)]
 pub struct Prototype {
     /// Its name.
     pub name: &'static str,
+    /// What it returns.
+    pub returns: Returns,
     /// Its parameters.
     pub params: &'static [Param],
 }
 
 impl fmt::Display for Prototype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("void (")?;
+        f.write_str(match self.returns {
+            Returns::Nothing => "void (",
+            Returns::Int => "s32 (",
+        })?;
         for (index, param) in self.params.iter().enumerate() {
             if index > 0 {
                 f.write_str(", ")?;
@@ -112,11 +126,26 @@ impl Prototype {
         let Kind::Prototype { returns, params } = found.kind() else {
             return false;
         };
-        returns == TypeId::VOID
+        self.returns.matches(btf, returns)
             && usize::try_from(params) == Ok(self.params.len())
             && (0..params)
                 .zip(self.params)
                 .all(|(index, param)| param.matches(btf, &found, index))
+    }
+}
+
+impl Returns {
+    fn matches(self, btf: &Btf<'_>, id: TypeId) -> bool {
+        match self {
+            Self::Nothing => id == TypeId::VOID,
+            Self::Int => btf.peel(id).is_some_and(|found| {
+                found.kind()
+                    == Kind::Int {
+                        bytes: 4,
+                        signed: true,
+                    }
+            }),
+        }
     }
 }
 
@@ -211,6 +240,7 @@ impl Found<'_> {
             Kind::Struct => write!(f, "struct {}", self.btf.name(&found)),
             Kind::Union => write!(f, "union {}", self.btf.name(&found)),
             Kind::Enum => write!(f, "enum {}", self.btf.name(&found)),
+            Kind::Bool => f.write_str("bool"),
             Kind::Pointer(_) => f.write_str("(pointer)"),
             _ => f.write_str("(other)"),
         }

@@ -6,7 +6,7 @@
 //! `NV10` variant of the memory type). A page directory entry that maps 2 MiB or more itself has
 //! the same layout with [`Fields::pde_as_pte`] set.
 
-use super::mtype::Mtype;
+use super::{fragment::Fragment, mtype::Mtype};
 
 /// A raw page table entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,34 +16,6 @@ pub struct Pte(u64);
 impl core::fmt::Debug for Pte {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Pte({:#018x})", self.0)
-    }
-}
-
-/// How many 4 KiB pages the translation may treat as one: 2 to the power of this, bits 11:7.
-///
-/// # Invariants
-///
-/// At most 31.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fragment(u8);
-
-impl Fragment {
-    /// The largest number that the field holds.
-    pub const MAX: u8 = 31;
-
-    /// `None` when the field cannot hold `log2_pages`.
-    pub const fn new(log2_pages: u8) -> Option<Self> {
-        if log2_pages <= Self::MAX {
-            // INVARIANT: just compared.
-            Some(Self(log2_pages))
-        } else {
-            None
-        }
-    }
-
-    /// Two to the power of this many pages.
-    pub const fn log2_pages(self) -> u8 {
-        self.0
     }
 }
 
@@ -210,14 +182,14 @@ impl Pte {
 
     /// The fragment.
     pub const fn fragment(self) -> Fragment {
-        // INVARIANT: the mask leaves 5 bits.
-        Fragment(((self.0 & bits::FRAGMENT) >> bits::FRAGMENT_SHIFT) as u8)
+        // The cast keeps the low byte, of which 5 bits are read.
+        Fragment::from_bits((self.0 >> bits::FRAGMENT_SHIFT) as u8)
     }
 
     /// The same entry with another fragment.
     #[must_use]
     pub const fn with_fragment(self, fragment: Fragment) -> Self {
-        Self((self.0 & !bits::FRAGMENT) | ((fragment.0 as u64) << bits::FRAGMENT_SHIFT))
+        Self((self.0 & !bits::FRAGMENT) | ((fragment.log2_pages() as u64) << bits::FRAGMENT_SHIFT))
     }
 
     /// Takes the entry apart.

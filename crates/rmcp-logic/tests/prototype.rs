@@ -5,10 +5,11 @@
 
 use proptest::prelude::*;
 use rmcp_logic::logic::btf::{Btf, Error};
-use rmcp_logic::logic::prototype::{Param, Prototype};
+use rmcp_logic::logic::prototype::{Param, Prototype, Returns};
 
 const EXPECTED: Prototype = Prototype {
     name: "gmc_v10_0_get_vm_pte",
+    returns: Returns::Nothing,
     params: &[
         Param::Struct("amdgpu_device"),
         Param::Struct("amdgpu_vm"),

@@ -4,8 +4,9 @@
 //! against itself for arbitrary bits.
 
 use proptest::prelude::*;
+use rmcp_logic::logic::fragment::Fragment;
 use rmcp_logic::logic::mtype::Mtype;
-use rmcp_logic::logic::pte::{Fields, Fragment, PageAddress, Pte, Rest};
+use rmcp_logic::logic::pte::{Fields, PageAddress, Pte, Rest};
 
 /// A valid VRAM entry with read, write and execute, as `AMDGPU_VM_PAGE_*` without NOALLOC gives.
 fn vram(address: u64, fragment: u8, mtype: Mtype) -> Fields {

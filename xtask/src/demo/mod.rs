@@ -151,7 +151,7 @@ fn phases(kernel: &Kernel, vm: &mut Vm, tell: &dyn Fn(&str)) -> Result<Report> {
 
     tell("rmcp, mtype=uc");
     layout.unmap(vm)?;
-    vm.load(RMCP, "mtype=uc")?;
+    vm.load(RMCP, "mtype=uc fragment_size=keep")?;
     phases.push(remap("rmcp mtype=uc", Policy::Uc, vm, &layout, &stock)?);
 
     tell("echo nc > mtype");
@@ -199,7 +199,11 @@ fn remap(
 ) -> Result<Phase> {
     let state = match policy {
         Policy::Stock => None,
-        Policy::Uc | Policy::Nc => Some(vm.parameter(RMCP, "state")?),
+        Policy::Uc | Policy::Nc => vm
+            .parameter(RMCP, "state")?
+            .lines()
+            .next()
+            .map(str::to_owned),
     };
     layout.map(vm)?;
     let now = Snapshot::take(vm, layout, 0)?;
