@@ -3,25 +3,48 @@
 //!
 //! `RMCP_SEED=n` plays other histories than the fixed ones; every failure names its seed.
 
+mod caps;
+mod evictions;
+mod failures;
 mod pages;
 mod rig;
 mod script;
 
 use crate::model;
-use crate::stage::{Needs, Scenario, Stage, demand};
+use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result};
+use guest::proto::DrmInfo;
 use rdna_emu::tables::Level;
 use rig::{Rig, View};
 use script::{Book, Random, Script};
 use std::fmt;
 use std::ops::Range;
+use xtask::vm::actions::AMDGPU_PARAMETERS;
+use xtask::vm::initramfs::AMDGPU;
 use xtask::vm::mappings::Memory;
 
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario::new(
-    "the model predicts every fragment that stock writes to VRAM",
-    Needs::Driver,
-    predicted,
-)];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "the model predicts every fragment that stock writes to VRAM",
+        Needs::Driver,
+        predicted,
+    ),
+    Scenario::new(
+        "a fragment cap cuts fragments and nothing else, with SDMA updates",
+        Needs::Driver,
+        sdma,
+    ),
+    Scenario::new(
+        "a fragment cap cuts fragments and nothing else, with CPU updates",
+        Needs::NoDriver,
+        cpu,
+    ),
+    Scenario::new(
+        "INFO tells of the fragment cap that was there before amdgpu",
+        Needs::NoDriver,
+        info,
+    ),
+];
 
 /// Parts of a history after which everything is compared, and the calls in each.
 const BATCHES: usize = 3;
@@ -66,6 +89,82 @@ fn predicted(stage: &mut Stage) -> Result<()> {
     // Something of everything, or nothing was shown.
     let met = counts.fragments.iter().filter(|count| **count > 0).count();
     demand!(met >= 15, "only these were met: {counts}");
+    Ok(())
+}
+
+/// The page-table updates are programs for SDMA by default.
+fn sdma(stage: &mut Stage) -> Result<()> {
+    demand!(update_mode(stage)? != CPU_UPDATES, "CPU updates");
+    proof(stage, 2)?;
+    fragment_size(stage, 2 << 20).context("rmcp came after amdgpu")
+}
+
+/// The value of amdgpu's `vm_update_mode` that lets the CPU write all tables.
+const CPU_UPDATES: &str = "3";
+
+fn update_mode(stage: &mut Stage) -> Result<String> {
+    stage.parameter(AMDGPU, "vm_update_mode")
+}
+
+fn cpu(stage: &mut Stage) -> Result<()> {
+    load_after_rmcp(stage, "4", &format!("vm_update_mode={CPU_UPDATES}"))?;
+    demand!(update_mode(stage)? == CPU_UPDATES, "no CPU updates");
+    fragment_size(stage, 64 << 10).context("rmcp was there with fragment_size=4")?;
+    stage.unload(RMCP)?;
+    proof(stage, 1)?;
+    let rig = Rig::new(stage)?;
+    let provoked = failures::passed_on(stage, &rig)?;
+    println!("{provoked} failures provoked");
+    stage.close_all()?;
+    stage.unload(AMDGPU)
+}
+
+/// Everything that the cap promises, in the way in which amdgpu updates its tables now.
+fn proof(stage: &mut Stage, histories: u64) -> Result<()> {
+    let rig = Rig::new(stage)?;
+    let seeds = seeds(histories)?;
+    let every = caps::every_cap(stage, &rig, seeds.clone())?;
+    let changing = caps::changing(stage, &rig, seeds.start)?;
+    caps::load(stage)?;
+    let evicted = evictions::under_caps(stage, &rig, seeds.start)?;
+    stage.unload(RMCP)?;
+    println!(
+        "compared with stock: {every} pages, {changing} while the cap changed, {evicted} after evictions"
+    );
+    Ok(())
+}
+
+/// Loads rmcp with this cap, then amdgpu with more parameters.
+fn load_after_rmcp(stage: &mut Stage, cap: &str, more: &str) -> Result<()> {
+    stage.load_amdgpu_needs()?;
+    stage.rmcp(&format!("mtype=keep fragment_size={cap}"))?;
+    stage.load(AMDGPU, &format!("{AMDGPU_PARAMETERS} {more}"))
+}
+
+/// Demands what the INFO ioctl says of fragments.
+fn fragment_size(stage: &mut Stage, bytes: u32) -> Result<()> {
+    let client = stage.layout(&[])?.client;
+    let told = stage.call(DrmInfo { client })?.pte_fragment_size;
+    demand!(told == bytes, "INFO tells {told:#x}, expected {bytes:#x}");
+    Ok(())
+}
+
+fn info(stage: &mut Stage) -> Result<()> {
+    // Stock tells 2 MiB on these chips; `keep` comes last, so that amdgpu is then as the next scenario wants it.
+    for (cap, bytes) in [
+        ("0", 4 << 10),
+        ("8", 1 << 20),
+        ("9", 2 << 20),
+        ("keep", 2 << 20),
+    ] {
+        load_after_rmcp(stage, cap, "")?;
+        fragment_size(stage, bytes).with_context(|| format!("fragment_size={cap}"))?;
+        stage.close_all()?;
+        stage.unload(RMCP)?;
+        if cap != "keep" {
+            stage.unload(AMDGPU)?;
+        }
+    }
     Ok(())
 }
 

@@ -225,9 +225,7 @@ impl Stage {
 
     /// Closes what scenarios left open and unloads every module that is not stock.
     fn clean(&mut self) -> Result<()> {
-        for client in std::mem::take(&mut self.clients) {
-            self.call(DrmClose { client })?;
-        }
+        self.close_all()?;
         for name in self
             .helpers
             .clone()
@@ -293,6 +291,14 @@ impl Stage {
         let layout = Layout::create(self, xtask::vm::actions::RENDER_NODE, mappings)?;
         self.clients.push(layout.client);
         Ok(layout)
+    }
+
+    /// Closes every client now, so that amdgpu can be unloaded.
+    pub(crate) fn close_all(&mut self) -> Result<()> {
+        for client in std::mem::take(&mut self.clients) {
+            self.call(DrmClose { client })?;
+        }
+        Ok(())
     }
 
     /// Closes a client's address space now.
