@@ -264,15 +264,19 @@ pub(crate) struct Attached {
 
 impl Watch for Attached {
     fn module_event(module: &Module<'_>, event: Event) {
+        let is_driver = module.name() == MODULE;
+        if !is_driver && event == Event::Coming {
+            return;
+        }
         let mut attachment = ATTACHMENT.lock();
-        // Between `prepare` and `begin` it is not known yet what is wanted.
-        let starting = matches!(attachment.stand, Stand::Starting);
-        match (module.name() == MODULE, event) {
-            (true, Event::Coming) if starting => attachment.driver = Presence::There,
-            (true, Event::Coming) => attachment.come(module),
-            (true, Event::Going) => attachment.lose(),
-            (false, Event::Coming) => {}
-            (false, Event::Going) => attachment.retry(),
+        match event {
+            // Between `prepare` and `begin` it is not known yet what is wanted.
+            Event::Coming if matches!(attachment.stand, Stand::Starting) => {
+                attachment.driver = Presence::There;
+            }
+            Event::Coming => attachment.come(module),
+            Event::Going if is_driver => attachment.lose(),
+            Event::Going => attachment.retry(),
         }
     }
 }

@@ -171,11 +171,11 @@ pub(super) fn find(device: Device) -> Option<&'static Slot> {
 ///
 /// # Safety
 ///
-/// It is the address of a live `struct amdgpu_device`, and [`layout::learn`] has succeeded.
+/// It is 0 or the address of a live `struct amdgpu_device`, and [`layout::learn`] has succeeded.
 #[cold]
 pub(super) unsafe fn learn(device: Device) -> Option<&'static Slot> {
     let known = find(device);
-    if known.is_some() {
+    if known.is_some() || device.0 == 0 {
         return known;
     }
     // SAFETY: the caller's promise.

@@ -18,17 +18,8 @@ use crate::logic::{
     switch::{Clients, Enable, NoRetry, Strict, Switch},
     switches::Switches,
 };
-use core::{fmt::Write, marker::PhantomData};
+use core::fmt::Write;
 use kernel::{bindings, error::from_result, page::PAGE_SIZE, prelude::*, str::Formatter};
-
-/// One parameter.
-trait Parameter: 'static {
-    /// Writes what a reader of the file sees, without a newline.
-    fn write(lock: &Locked<'_>, out: &mut Formatter<'_>) -> core::fmt::Result;
-
-    /// Takes a value: `None` when an option has none (`rmcp.enable`).
-    fn set(lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result;
-}
 
 /// Logs a value that cannot be taken.
 fn refuse(name: &str, value: Option<&[u8]>, expected: &str) -> Error {
@@ -86,94 +77,172 @@ impl Field for Strict {
     }
 }
 
-/// The parameter of a switch.
-struct SwitchParameter<S>(PhantomData<S>);
+/// What the functions behind all switches need to know of one.
+struct Description {
+    name: &'static str,
+    values: &'static str,
+    /// Writes what a reader of the file sees, without a newline.
+    show: fn(&mut Switches, &mut Formatter<'_>) -> core::fmt::Result,
+    /// Takes a value; `false` when it is none.
+    put: fn(&mut Switches, &[u8]) -> bool,
+}
 
-impl<S: Field> Parameter for SwitchParameter<S> {
-    fn write(lock: &Locked<'_>, out: &mut Formatter<'_>) -> core::fmt::Result {
-        write!(out, "{}", S::of(&mut switches::current(lock)))
+impl Description {
+    const fn of<S: Field>() -> Self {
+        Self {
+            name: S::NAME,
+            values: S::VALUES,
+            show: |switches, out| write!(out, "{}", S::of(switches)),
+            put: |switches, text| match S::parse(text) {
+                Some(value) => {
+                    value.warn();
+                    *S::of(switches) = value;
+                    true
+                }
+                None => false,
+            },
+        }
     }
 
-    fn set(lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result {
-        let Some(parsed) = value.and_then(S::parse) else {
-            return Err(refuse(S::NAME, value, S::VALUES));
-        };
-        parsed.warn();
-        let edit = &mut |all: &mut Switches| *S::of(all) = parsed;
-        switches::change(lock, edit, S::NAME, &parsed);
+    /// The description of a switch.
+    ///
+    /// # Safety
+    ///
+    /// `param` is an [`Entry`] of this file that has [`SWITCH`] as its functions.
+    unsafe fn behind<'a>(param: *const bindings::kernel_param) -> &'a Self {
+        // SAFETY: the caller's promise; the macro below gives every such entry a description.
+        unsafe { &*(*param).__bindgen_anon_1.arg.cast::<Self>() }
+    }
+
+    /// Takes a value: `None` when an option has none (`rmcp.enable`).
+    fn set(&self, lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result {
+        let mut switches = switches::current(lock);
+        if !value.is_some_and(|value| (self.put)(&mut switches, value)) {
+            return Err(refuse(self.name, value, self.values));
+        }
+        let mut text = [0; PRINTED];
+        let mut out = Formatter::new(&mut text);
+        (self.show)(&mut switches, &mut out).map_err(|_| EOVERFLOW)?;
+        let length = out.bytes_written();
+        let text = text.get(..length).unwrap_or(&[]);
+        switches::change(lock, switches, self.name, text.escape_ascii());
         Ok(())
     }
 }
 
-/// The parameter `state`.
-struct StateParameter;
+/// More than any switch prints: [`Devices`] of 16 addresses, each with a comma.
+const PRINTED: usize = 256;
 
-impl Parameter for StateParameter {
-    fn write(_lock: &Locked<'_>, out: &mut Formatter<'_>) -> core::fmt::Result {
-        attachment::write_state(out)
-    }
-
-    fn set(_lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result {
-        Err(refuse("state", value, "nothing: it can only be read"))
-    }
-}
-
-/// What the kernel calls to read a parameter.
+/// Writes what a reader of a parameter sees, and a newline.
 ///
 /// # Safety
 ///
-/// Only for the kernel's parameter code: `buffer` has `PAGE_SIZE` bytes, and the module's parameter
-/// lock is held.
-unsafe extern "C" fn get<P: Parameter>(
+/// `buffer` has `PAGE_SIZE` bytes.
+unsafe fn print(
     buffer: *mut c_char,
-    _param: *const bindings::kernel_param,
+    write: impl FnOnce(&mut Formatter<'_>) -> core::fmt::Result,
 ) -> c_int {
     // SAFETY: the caller's promise; sysfs hands out zeroed pages, and nobody else has this one.
     let page = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE) };
-    // SAFETY: the caller's promise.
-    let lock = unsafe { Locked::assume() };
     from_result(|| {
         let mut out = Formatter::new(page);
-        P::write(&lock, &mut out).map_err(|_| EOVERFLOW)?;
+        write(&mut out).map_err(|_| EOVERFLOW)?;
         out.write_str("\n").map_err(|_| EOVERFLOW)?;
         c_int::try_from(out.bytes_written()).map_err(|_| EOVERFLOW)
     })
 }
 
-/// What the kernel calls to set a parameter: at load time and when the file is written.
+/// The text of a value. `None` when an option has none.
 ///
 /// # Safety
 ///
-/// Only for the kernel's parameter code: `value` is null or a terminated string, and the module's
-/// parameter lock is held.
-unsafe extern "C" fn set<P: Parameter>(
+/// `value` is null or a terminated string that lives as long as `'a`.
+unsafe fn text<'a>(value: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: not null, hence by the caller's promise a string.
+    (!value.is_null()).then(|| unsafe { CStr::from_char_ptr(value) }.to_bytes())
+}
+
+/// What the kernel calls to read a switch.
+///
+/// # Safety
+///
+/// Only for the kernel's parameter code: `buffer` has `PAGE_SIZE` bytes, `param` is that of a switch,
+/// and the module's parameter lock is held.
+unsafe extern "C" fn get_switch(
+    buffer: *mut c_char,
+    param: *const bindings::kernel_param,
+) -> c_int {
+    // SAFETY: the caller's promises.
+    let (description, lock) = unsafe { (Description::behind(param), Locked::assume()) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        print(buffer, |out| {
+            (description.show)(&mut switches::current(&lock), out)
+        })
+    }
+}
+
+/// What the kernel calls to set a switch: at load time and when the file is written.
+///
+/// # Safety
+///
+/// Only for the kernel's parameter code: `value` is null or a terminated string, `param` is that of a
+/// switch, and the module's parameter lock is held.
+unsafe extern "C" fn set_switch(
+    value: *const c_char,
+    param: *const bindings::kernel_param,
+) -> c_int {
+    // SAFETY: the caller's promises.
+    let (description, mut lock) = unsafe { (Description::behind(param), Locked::assume()) };
+    // SAFETY: the caller's promise.
+    let value = unsafe { text(value) };
+    from_result(|| description.set(&mut lock, value).map(|()| 0))
+}
+
+/// What the kernel calls to read `state`.
+///
+/// # Safety
+///
+/// Only for the kernel's parameter code: `buffer` has `PAGE_SIZE` bytes.
+unsafe extern "C" fn get_state(
+    buffer: *mut c_char,
+    _param: *const bindings::kernel_param,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { print(buffer, |out| attachment::write_state(out)) }
+}
+
+/// What the kernel calls to set `state`, which cannot be.
+///
+/// # Safety
+///
+/// Only for the kernel's parameter code: `value` is null or a terminated string.
+unsafe extern "C" fn set_state(
     value: *const c_char,
     _param: *const bindings::kernel_param,
 ) -> c_int {
-    let value = if value.is_null() {
-        None
-    } else {
-        // SAFETY: not null, hence by the caller's promise a string that lives during the call.
-        Some(unsafe { CStr::from_char_ptr(value) }.to_bytes())
-    };
     // SAFETY: the caller's promise.
-    let mut lock = unsafe { Locked::assume() };
-    from_result(|| P::set(&mut lock, value).map(|()| 0))
+    let value = unsafe { text(value) };
+    refuse("state", value, "nothing: it can only be read").to_errno()
 }
 
-/// The functions of one parameter.
-struct Ops<P>(P);
-
-impl<P: Parameter> Ops<P> {
-    const OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
-        // Without it the kernel refuses an option without a value before we can say what is
-        // expected.
+const fn functions(
+    get: unsafe extern "C" fn(*mut c_char, *const bindings::kernel_param) -> c_int,
+    set: unsafe extern "C" fn(*const c_char, *const bindings::kernel_param) -> c_int,
+) -> bindings::kernel_param_ops {
+    bindings::kernel_param_ops {
+        // Without it the kernel refuses an option without a value before we can say what is expected.
         flags: bindings::KERNEL_PARAM_OPS_FL_NOARG,
-        set: Some(set::<P>),
-        get: Some(get::<P>),
+        set: Some(set),
+        get: Some(get),
         free: None,
-    };
+    }
 }
+
+/// The functions behind every switch.
+static SWITCH: bindings::kernel_param_ops = functions(get_switch, set_switch);
+/// The functions behind `state`.
+static READ_STATE: bindings::kernel_param_ops = functions(get_state, set_state);
 
 /// An entry of the section `__param`.
 #[repr(transparent)]
@@ -182,25 +251,47 @@ struct Entry(bindings::kernel_param);
 // SAFETY: nobody writes to an entry.
 unsafe impl Sync for Entry {}
 
-/// Defines the statics of one parameter: `$mode` for its file, `$kind` and `$text` for modinfo.
+/// Defines the statics of one parameter: `$ops` are its functions, `$description` what they need,
+/// `$mode` is for its file, `$kind` and `$text` are for modinfo.
 macro_rules! parameter {
-    ($entry:ident, $parameter:ty, $name:literal, $mode:literal, $kind:literal, $text:literal) => {
+    ($entry:ident, $name:literal, $mode:literal, $kind:literal, $text:literal) => {
+        parameter!(
+            $entry,
+            READ_STATE,
+            core::ptr::null_mut(),
+            $name,
+            $mode,
+            $kind,
+            $text
+        );
+    };
+    ($entry:ident, $switch:ty, $name:literal, $mode:literal, $kind:literal, $text:literal) => {
+        parameter!(
+            $entry,
+            SWITCH,
+            {
+                static DESCRIPTION: Description = Description::of::<$switch>();
+                // The kernel hands it back to us, and nobody writes to it.
+                (&raw const DESCRIPTION).cast_mut().cast()
+            },
+            $name,
+            $mode,
+            $kind,
+            $text
+        );
+    };
+    ($entry:ident, $ops:ident, $argument:expr, $name:literal, $mode:literal, $kind:literal, $text:literal) => {
         #[link_section = "__param"]
         #[used(compiler)]
-        static $entry: Entry = {
-            static OPS: bindings::kernel_param_ops = Ops::<$parameter>::OPS;
-            Entry(bindings::kernel_param {
-                name: concat!($name, "\0").as_ptr().cast(),
-                mod_: &raw mut bindings::__this_module,
-                ops: &raw const OPS,
-                perm: $mode,
-                level: -1,
-                flags: 0,
-                __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
-                    arg: core::ptr::null_mut(),
-                },
-            })
-        };
+        static $entry: Entry = Entry(bindings::kernel_param {
+            name: concat!($name, "\0").as_ptr().cast(),
+            mod_: &raw mut bindings::__this_module,
+            ops: &raw const $ops,
+            perm: $mode,
+            level: -1,
+            flags: 0,
+            __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 { arg: $argument },
+        });
 
         const _: () = {
             const LINES: &[u8] = concat!(
@@ -228,7 +319,7 @@ macro_rules! parameter {
 
 parameter!(
     ENABLE,
-    SwitchParameter<Enable>,
+    Enable,
     "enable",
     0o644,
     "bool",
@@ -236,7 +327,7 @@ parameter!(
 );
 parameter!(
     MTYPE,
-    SwitchParameter<Policy>,
+    Policy,
     "mtype",
     0o644,
     "text",
@@ -244,7 +335,7 @@ parameter!(
 );
 parameter!(
     MTYPE_SCOPE,
-    SwitchParameter<Scope>,
+    Scope,
     "mtype_scope",
     0o644,
     "text",
@@ -252,7 +343,7 @@ parameter!(
 );
 parameter!(
     CLIENTS,
-    SwitchParameter<Clients>,
+    Clients,
     "clients",
     0o644,
     "text",
@@ -260,7 +351,7 @@ parameter!(
 );
 parameter!(
     MTYPE_STRICT,
-    SwitchParameter<Strict>,
+    Strict,
     "mtype_strict",
     0o644,
     "bool",
@@ -268,7 +359,7 @@ parameter!(
 );
 parameter!(
     FRAGMENT_SIZE,
-    SwitchParameter<FragmentSize>,
+    FragmentSize,
     "fragment_size",
     0o644,
     "text",
@@ -276,7 +367,7 @@ parameter!(
 );
 parameter!(
     DEVICES,
-    SwitchParameter<Devices>,
+    Devices,
     "devices",
     0o644,
     "text",
@@ -284,7 +375,7 @@ parameter!(
 );
 parameter!(
     NORETRY,
-    SwitchParameter<NoRetry>,
+    NoRetry,
     "noretry",
     0o444,
     "text",
@@ -292,7 +383,6 @@ parameter!(
 );
 parameter!(
     STATE,
-    StateParameter,
     "state",
     0o444,
     "text",

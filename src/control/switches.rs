@@ -17,15 +17,13 @@ pub(super) fn current(lock: &Locked<'_>) -> Switches {
     SWITCHES.get(lock)
 }
 
-/// Changes the switch `name` by `edit` to `value` and puts all of them into force.
+/// Replaces the switches, of which `name` has become `value`, and puts them into force.
 pub(super) fn change(
     lock: &mut Locked<'_>,
-    edit: &mut dyn FnMut(&mut Switches),
+    switches: Switches,
     name: &'static str,
-    value: &dyn fmt::Display,
+    value: impl fmt::Display,
 ) {
-    let mut switches = current(lock);
-    edit(&mut switches);
     SWITCHES.set(lock, switches);
     attachment::follow(&switches, format_args!("{name}={value}"));
 }

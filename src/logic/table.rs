@@ -5,7 +5,7 @@
 //! The hook runs for every mapping, so it does not think: [`Rules::decide`] is asked at compile time
 //! for every request that there is, and the hook finds the answer with two masks and one load. What
 //! the tables leave out is rare and takes the long way: buffers that ask for coherence, and policies
-//! that depend on the client.
+//! that are strict or depend on the client.
 
 use super::{
     counters::Cell,
@@ -88,7 +88,7 @@ impl Table {
         &self.answers[row][column]
     }
 
-    /// The table of these rules. `None` when they look at the client, which no table knows.
+    /// The table of these rules. `None` when they are strict or look at the client.
     pub fn of(rules: Rules) -> Option<&'static Self> {
         let rules = rules.shortened();
         let index = VARIANTS.iter().position(|variant| *variant == rules)?;
@@ -119,29 +119,24 @@ const NOT_NAMED: Rules = Rules {
     ..Rules::KEEP
 };
 
-const fn rules(mtype: Policy, scope: Scope, strict: bool) -> Rules {
+const fn rules(mtype: Policy, scope: Scope) -> Rules {
     Rules {
-        named: true,
         mtype,
         scope,
-        strict,
-        compute_only: false,
+        ..Rules::KEEP
     }
 }
 
-/// All shortened rules without `compute_only`.
-const VARIANTS: [Rules; 11] = [
+/// All shortened rules that have a table.
+const VARIANTS: [Rules; 8] = [
     NOT_NAMED,
     Rules::KEEP,
-    rules(Policy::Nc, Scope::All, false),
-    rules(Policy::Nc, Scope::Vram, false),
-    rules(Policy::Nc, Scope::System, false),
-    rules(Policy::Nc, Scope::All, true),
-    rules(Policy::Nc, Scope::Vram, true),
-    rules(Policy::Nc, Scope::System, true),
-    rules(Policy::Uc, Scope::All, false),
-    rules(Policy::Uc, Scope::Vram, false),
-    rules(Policy::Uc, Scope::System, false),
+    rules(Policy::Nc, Scope::All),
+    rules(Policy::Nc, Scope::Vram),
+    rules(Policy::Nc, Scope::System),
+    rules(Policy::Uc, Scope::All),
+    rules(Policy::Uc, Scope::Vram),
+    rules(Policy::Uc, Scope::System),
 ];
 
 static TABLES: [Table; VARIANTS.len()] = {
