@@ -201,7 +201,11 @@ fn tables_say_what_the_policy_says() {
     let mut looked_up = 0;
     everything(|rules, buffer, vm_flags, before, compute| {
         let Some(table) = Table::of(rules) else {
-            assert!(rules.compute_only && rules.named, "{rules:?} has no table");
+            let strict = rules.strict && rules.mtype == Policy::Nc;
+            assert!(
+                (rules.compute_only || strict) && rules.named,
+                "{rules:?} has no table"
+            );
             return;
         };
         if is_coherent(buffer) {

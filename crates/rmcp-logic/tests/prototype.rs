@@ -3,9 +3,12 @@
 //! The type information reader and the prototype check, on small files that are put together here
 //! from the layout in the kernel's `include/uapi/linux/btf.h`.
 
+mod writer;
+
 use proptest::prelude::*;
 use rmcp_logic::logic::btf::{Btf, Error};
 use rmcp_logic::logic::prototype::{Param, Prototype, Returns};
+use writer::*;
 
 const EXPECTED: Prototype = Prototype {
     name: "gmc_v10_0_get_vm_pte",
@@ -18,102 +21,6 @@ const EXPECTED: Prototype = Prototype {
         Param::PointerToUnsigned(8),
     ],
 };
-
-const INT: u32 = 1;
-const PTR: u32 = 2;
-const STRUCT: u32 = 4;
-const FWD: u32 = 7;
-const TYPEDEF: u32 = 8;
-const CONST: u32 = 10;
-const FUNC: u32 = 12;
-const FUNC_PROTO: u32 = 13;
-
-/// Writes a BTF file; type numbers and string offsets start where `base` ends.
-struct Writer {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    next: u32,
-    string_base: u32,
-}
-
-impl Writer {
-    fn new() -> Self {
-        Self {
-            types: Vec::new(),
-            strings: vec![0],
-            next: 1,
-            string_base: 0,
-        }
-    }
-
-    fn split_from(base: &Self) -> Self {
-        Self {
-            types: Vec::new(),
-            strings: Vec::new(),
-            next: base.next,
-            string_base: base.string_base + u32::try_from(base.strings.len()).unwrap(),
-        }
-    }
-
-    fn string(&mut self, text: &str) -> u32 {
-        if text.is_empty() {
-            return 0;
-        }
-        let at = self.string_base + u32::try_from(self.strings.len()).unwrap();
-        self.strings.extend(text.as_bytes());
-        self.strings.push(0);
-        at
-    }
-
-    fn add(&mut self, name: &str, kind: u32, vlen: u32, last: u32, tail: &[u32]) -> u32 {
-        let name = self.string(name);
-        for word in [name, kind << 24 | vlen, last].iter().chain(tail) {
-            self.types.extend(word.to_le_bytes());
-        }
-        self.next += 1;
-        self.next - 1
-    }
-
-    fn unsigned(&mut self, name: &str, bytes: u32) -> u32 {
-        self.add(name, INT, 0, bytes, &[bytes * 8])
-    }
-
-    fn signed(&mut self, name: &str, bytes: u32) -> u32 {
-        self.add(name, INT, 0, bytes, &[(1 << 24) | (bytes * 8)])
-    }
-
-    fn pointer(&mut self, to: u32) -> u32 {
-        self.add("", PTR, 0, to, &[])
-    }
-
-    /// A struct with two members, so that there is something to step over.
-    fn structure(&mut self, name: &str) -> u32 {
-        self.add(name, STRUCT, 2, 16, &[0, 1, 0, 0, 1, 64])
-    }
-
-    fn pointer_to_struct(&mut self, name: &str) -> u32 {
-        let to = self.structure(name);
-        self.pointer(to)
-    }
-
-    fn function(&mut self, name: &str, returns: u32, params: &[u32]) -> u32 {
-        let tail: Vec<u32> = params.iter().flat_map(|&param| [0, param]).collect();
-        let count = u32::try_from(params.len()).unwrap();
-        let prototype = self.add("", FUNC_PROTO, count, returns, &tail);
-        self.add(name, FUNC, 0, prototype, &[])
-    }
-
-    fn file(&self) -> Vec<u8> {
-        let (types, strings) = (self.types.len(), self.strings.len());
-        let mut file = vec![0x9f, 0xeb, 1, 0];
-        for word in [24, 0, types, types, strings] {
-            file.extend(u32::try_from(word).unwrap().to_le_bytes());
-        }
-        file.extend(&self.types);
-        file.extend(&self.strings);
-        file
-    }
-}
 
 /// A vmlinux with `u32` and `u64` as the kernel has them: typedefs of typedefs of an integer.
 struct Base {
