@@ -126,6 +126,12 @@ fn ftrace_off(stage: &mut Stage) -> Result<()> {
 fn calls(stage: &mut Stage) -> Result<()> {
     const TURNS: usize = 3;
     stage.load(CALLER, "")?;
+    // The driver's own call shows it the device.
+    demand_policy(stage, Policy::Stock)?;
+    demand!(
+        stage.parameter(CALLER, "device")? == "1",
+        "{CALLER} has seen no call of the driver"
+    );
     stage.set_parameter(CALLER, "storm", "2")?;
     let count =
         |stage: &mut Stage| -> Result<u64> { Ok(stage.parameter(CALLER, "calls")?.parse()?) };

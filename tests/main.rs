@@ -12,6 +12,8 @@ mod altered;
 mod boot;
 mod clients;
 mod conflicts;
+mod counters;
+mod devices;
 mod fragments;
 mod gpus;
 mod job;
@@ -21,6 +23,7 @@ mod parameters;
 mod policies;
 mod refusals;
 mod resources;
+mod scope;
 mod stage;
 mod states;
 mod storms;
@@ -40,7 +43,10 @@ fn main() -> ExitCode {
         parameters::SCENARIOS,
         states::SCENARIOS,
         policies::SCENARIOS,
+        scope::SCENARIOS,
         storms::SCENARIOS,
+        counters::SCENARIOS,
+        devices::SCENARIOS,
         conflicts::SCENARIOS,
         model::SCENARIOS,
         fragments::SCENARIOS,

@@ -24,19 +24,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     Scenario::new("good values are taken and read back", Needs::NoDriver, good),
     Scenario::new(
-        "30 bad values of mtype are refused while loaded",
+        "30 bad values of every switch are refused while loaded",
         Needs::NoDriver,
-        bad_mtype,
+        bad_values_written,
     ),
     Scenario::new(
-        "30 bad values of enable are refused while loaded",
-        Needs::NoDriver,
-        bad_enable,
-    ),
-    Scenario::new(
-        "bad values of mtype and enable at load are refused",
+        "bad values of every switch at load are refused",
         Needs::NoDriver,
         bad_at_load,
+    ),
+    Scenario::new(
+        "mtype_strict is warned about when it is switched on",
+        Needs::NoDriver,
+        strict_warns,
     ),
     Scenario::new(
         "state cannot be written or given at load",
@@ -48,9 +48,30 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const EINVAL: i32 = 22;
 const EACCES: i32 = 13;
 
-/// The parameters that can be written, with the words that a refusal must hold.
-const MTYPE: (&str, &[&str]) = ("mtype", &["keep", "nc", "uc"]);
-const ENABLE: (&str, &[&str]) = ("enable", &["Y", "N"]);
+/// A parameter, with the words that a refusal must hold.
+type Switch = (&'static str, &'static [&'static str]);
+
+/// The parameters that can be written.
+const MTYPE: Switch = ("mtype", &["keep", "nc", "uc"]);
+const ENABLE: Switch = ("enable", &["Y", "N"]);
+const SCOPE: Switch = ("mtype_scope", &["all", "vram", "system"]);
+const CLIENTS: Switch = ("clients", &["all", "compute"]);
+const STRICT: Switch = ("mtype_strict", &["Y", "N"]);
+const FRAGMENT: Switch = ("fragment_size", &["keep", "0", "31"]);
+const DEVICES: Switch = ("devices", &["all", "0000:03:00.0"]);
+/// Only an option at load time.
+const NORETRY: Switch = ("noretry", &["keep", "0", "1"]);
+
+/// Every switch that can be written, with two of its values.
+const SWITCHES: [(Switch, [&str; 2]); 7] = [
+    (MTYPE, ["keep", "uc"]),
+    (ENABLE, ["N", "Y"]),
+    (SCOPE, ["vram", "system"]),
+    (CLIENTS, ["compute", "all"]),
+    (STRICT, ["Y", "N"]),
+    (FRAGMENT, ["4", "31"]),
+    (DEVICES, ["0000:01:00.0", "0000:03:00.0,0001:04:1f.7"]),
+];
 
 fn modinfo(stage: &mut Stage) -> Result<()> {
     let file = fs_read(&stage.rmcp)?;
@@ -82,7 +103,8 @@ fn modinfo(stage: &mut Stage) -> Result<()> {
             "no {key}"
         );
     }
-    for (name, words) in [MTYPE, ENABLE, ("state", &[])] {
+    let switches = SWITCHES.map(|(switch, _)| switch);
+    for (name, words) in switches.into_iter().chain([NORETRY, ("state", &[])]) {
         let prefix = format!("{name}:");
         let parm = all("parm")
             .into_iter()
@@ -114,6 +136,12 @@ fn defaults(stage: &mut Stage) -> Result<()> {
     for (name, value, mode) in [
         ("enable", Some("Y"), 0o644),
         ("mtype", Some("nc"), 0o644),
+        ("mtype_scope", Some("all"), 0o644),
+        ("clients", Some("all"), 0o644),
+        ("mtype_strict", Some("N"), 0o644),
+        ("fragment_size", Some("9"), 0o644),
+        ("devices", Some("all"), 0o644),
+        ("noretry", Some("keep"), 0o444),
         ("state", None, 0o444),
     ] {
         let info = stage.call(Stat {
@@ -137,8 +165,32 @@ fn defaults(stage: &mut Stage) -> Result<()> {
 
 fn good(stage: &mut Stage) -> Result<()> {
     // What is written, and what is read back.
-    let values: [(&str, &[(&str, &str)]); 2] = [
+    let values: [(&str, &[(&str, &str)]); 7] = [
         ("mtype", &[("keep", "keep"), ("uc", "uc"), ("nc", "nc")]),
+        (
+            "mtype_scope",
+            &[("vram", "vram"), ("system", "system"), ("all", "all")],
+        ),
+        ("clients", &[("compute", "compute"), ("all", "all")]),
+        ("mtype_strict", &[("Y", "Y"), ("1", "Y"), ("n", "N")]),
+        (
+            "fragment_size",
+            &[
+                ("0", "0"),
+                ("4", "4"),
+                ("31", "31"),
+                ("keep", "keep"),
+                ("9", "9"),
+            ],
+        ),
+        (
+            "devices",
+            &[
+                ("0000:01:00.0", "0000:01:00.0"),
+                ("01:00.0,0001:AB:1f.7", "0000:01:00.0,0001:ab:1f.7"),
+                ("all", "all"),
+            ],
+        ),
         (
             "enable",
             &[
@@ -244,12 +296,30 @@ fn as_seen(value: &[u8]) -> &[u8] {
     page.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-fn bad_mtype(stage: &mut Stage) -> Result<()> {
-    bad(stage, MTYPE, &["keep", "uc"])
+fn bad_values_written(stage: &mut Stage) -> Result<()> {
+    for (switch, old) in SWITCHES {
+        bad(stage, switch, &old)?;
+        stage.unload(RMCP)?;
+    }
+    Ok(())
 }
 
-fn bad_enable(stage: &mut Stage) -> Result<()> {
-    bad(stage, ENABLE, &["N", "Y"])
+fn strict_warns(stage: &mut Stage) -> Result<()> {
+    let warnings = |stage: &mut Stage, mark| -> Result<usize> {
+        let lines = stage.rmcp_lines(mark)?;
+        let warnings = lines.iter().filter(|line| line.contains("wrong data"));
+        Ok(warnings.count())
+    };
+    let mark = stage.mark()?;
+    stage.rmcp("")?;
+    demand!(warnings(stage, mark)? == 0, "rmcp warns by default");
+    stage.switch("mtype_strict", "Y")?;
+    demand!(warnings(stage, mark)? == 1, "no warning when written");
+    stage.switch("mtype_strict", "N")?;
+    stage.unload(RMCP)?;
+    stage.rmcp("mtype_strict=Y")?;
+    demand!(warnings(stage, mark)? == 2, "no warning at load");
+    Ok(())
 }
 
 /// Every bad value under each of two old values.
@@ -311,17 +381,22 @@ fn one_line(
     Ok(())
 }
 
-/// Values of the list above that one of the two parameters takes.
+/// Values of the list above that a parameter takes.
 fn acceptable(name: &str, seen: &[u8]) -> bool {
     let bare = seen.strip_suffix(b"\n").unwrap_or(seen);
-    match name {
-        "mtype" => [b"nc".as_slice(), b"uc", b"keep"].contains(&bare),
-        _ => [b"Y".as_slice(), b"N", b"y", b"n", b"0", b"1"].contains(&bare),
-    }
+    let listed: &[&[u8]] = match name {
+        "mtype" => &[b"nc", b"uc", b"keep"],
+        "fragment_size" => &[b"keep", b"2"],
+        "noretry" => &[b"keep"],
+        "mtype_scope" | "clients" | "devices" => &[],
+        _ => &[b"Y", b"N", b"y", b"n", b"0", b"1"],
+    };
+    listed.contains(&bare)
 }
 
 fn bad_at_load(stage: &mut Stage) -> Result<()> {
-    for (name, words) in [MTYPE, ENABLE] {
+    let switches = SWITCHES.map(|(switch, _)| switch);
+    for (name, words) in switches.into_iter().chain([NORETRY]) {
         let mut tried = 0;
         for value in bad_values() {
             // A load option is a C string; blanks and quotes part it, so only values without them arrive whole.

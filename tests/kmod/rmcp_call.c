@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls the target, so that rmcp's effect shows without a GPU. With no buffer the function looks at
- * nothing but its flags.
+ * Calls the target, or another function of the same kind, so that rmcp's effect shows call by call. With
+ * no buffer the function looks at nothing but its flags. The device is that of the first call of the
+ * target that the driver itself makes; until then it is null, which rmcp knows nothing of.
  *
  *   echo 0x0 0x60 0x80 > parameters/request   calls it with each of these vm_flags
  *   cat parameters/entry                      the flags of the entry that it made of each
@@ -14,7 +15,7 @@
 #include <linux/kthread.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
-#include "target.h"
+#include "ftrace_user.h"
 
 MODULE_DESCRIPTION("rmcp test: calls " TARGET);
 
@@ -24,13 +25,23 @@ MODULE_DESCRIPTION("rmcp test: calls " TARGET);
 typedef void get_vm_pte(void *adev, void *vm, void *bo, u32 vm_flags, u64 *flags);
 
 static get_vm_pte *target;
+static void *adev;
+
+static void learn(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+		  struct ftrace_regs *fregs)
+{
+	if (!adev)
+		adev = (void *)ftrace_regs_get_argument(fregs, 0);
+}
+
+static struct ftrace_ops learn_ops = { .func = learn };
 
 static u64 call(u32 vm_flags)
 {
 	/* Valid, readable, writeable: what the driver passes for VRAM. */
 	u64 flags = 0x61;
 
-	target(NULL, NULL, NULL, vm_flags, &flags);
+	target(adev, NULL, NULL, vm_flags, &flags);
 	return flags;
 }
 
@@ -64,7 +75,7 @@ static int get_entry(char *buffer, const struct kernel_param *kp)
 
 static struct task_struct *threads[MOST_THREADS];
 static int thread_count;
-static atomic64_t calls, bad;
+static atomic64_t bad;
 
 static int storm(void *unused)
 {
@@ -117,11 +128,6 @@ static int get_storm(char *buffer, const struct kernel_param *kp)
 	return sysfs_emit(buffer, "%d\n", thread_count);
 }
 
-static int get_calls(char *buffer, const struct kernel_param *kp)
-{
-	return sysfs_emit(buffer, "%lld\n", atomic64_read(&calls));
-}
-
 static int get_bad(char *buffer, const struct kernel_param *kp)
 {
 	return sysfs_emit(buffer, "%lld\n", atomic64_read(&bad));
@@ -133,24 +139,30 @@ module_param_call(entry, NULL, get_entry, NULL, 0444);
 MODULE_PARM_DESC(entry, "flags that came back for each request (read only)");
 module_param_call(storm, set_storm, get_storm, NULL, 0644);
 MODULE_PARM_DESC(storm, "threads that call all the time");
-module_param_call(calls, NULL, get_calls, NULL, 0444);
-MODULE_PARM_DESC(calls, "calls by these threads (read only)");
 module_param_call(bad, NULL, get_bad, NULL, 0444);
 MODULE_PARM_DESC(bad, "calls that gave neither NC nor UC (read only)");
 
+static int get_device(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%d\n", adev != NULL);
+}
+module_param_call(device, NULL, get_device, NULL, 0444);
+MODULE_PARM_DESC(device, "whether a device is known (read only)");
+
 static int __init start(void)
 {
-	void *addr = look_up(TARGET_SYMBOL);
+	void *addr = look_up(function_symbol());
 
 	if (IS_ERR(addr))
 		return PTR_ERR(addr);
 	target = callable(addr);
-	return 0;
+	return attach(&learn_ops);
 }
 module_init(start);
 
 static void __exit stop(void)
 {
 	stop_storm();
+	detach(&learn_ops);
 }
 module_exit(stop);
