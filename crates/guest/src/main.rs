@@ -13,6 +13,7 @@ mod kfd;
 mod kmsg;
 mod modules;
 mod port;
+mod power;
 mod process;
 mod serve;
 mod setup;

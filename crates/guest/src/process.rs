@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 
 use crate::fail::{Result, Tried, failure};
-use crate::serve::converse;
+use crate::serve;
 
 /// First argument of such a process.
 pub(crate) const ARGUMENT: &str = "process";
@@ -185,9 +185,9 @@ fn users() -> Result<i64> {
 
 /// Body of such a process.
 pub(crate) fn child() -> ExitCode {
-    let (input, output) = (std::io::stdin().lock(), std::io::stdout());
-    match converse(input, &mut output.lock()) {
-        Ok(_) => ExitCode::SUCCESS,
+    let (mut input, output) = (std::io::stdin().lock(), std::io::stdout());
+    match serve::answer(&mut input, &mut output.lock()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("guest process: {error:#}");
             ExitCode::FAILURE

@@ -63,6 +63,15 @@ pub enum Outcome {
     Error(Failure),
 }
 
+impl From<Result<serde_json::Value, Failure>> for Outcome {
+    fn from(result: Result<serde_json::Value, Failure>) -> Self {
+        match result {
+            Ok(value) => Self::Ok(value),
+            Err(failure) => Self::Error(failure),
+        }
+    }
+}
+
 /// Why a request failed in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -401,6 +410,9 @@ calls! {
         /// Its first address.
         va: Va,
     } -> ();
+    /// Suspend to idle and resume; the reply comes after. Up to the last step, which would stop the processors until
+    /// an interrupt wakes them: everything that drivers do is done. PID 1 only.
+    Suspend {} -> ();
     /// Close every client, write everything back and power off; the reply is sent before.
     PowerOff {} -> ();
 }

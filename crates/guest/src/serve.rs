@@ -2,7 +2,7 @@
 //! The conversation: says hello, then reads requests and answers them in order until told to power off.
 
 use anyhow::{Context, bail};
-use guest::proto::{Answer, Bytes, Frame, Hello, LogPart, Outcome, Request, UnameInfo};
+use guest::proto::{Answer, Bytes, Frame, Hello, LogPart, Request, UnameInfo};
 use rustix::process::{WaitOptions, wait};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::kfd::Kfd;
 use crate::kmsg::Log;
 use crate::process::Processes;
 use crate::storm::Storms;
-use crate::{files, modules};
+use crate::{files, modules, port, power};
 
 /// What lives as long as the conversation.
 struct Guest {
@@ -37,54 +37,40 @@ pub(crate) fn serve(port: File) -> anyhow::Result<()> {
         },
     )?;
 
-    match converse(BufReader::new(port), &mut out)? {
-        End::Asked => Ok(()),
-        End::Closed => bail!("the host closed the port"),
+    let mut guest = Guest::new()?;
+    let mut input = BufReader::new(port);
+    loop {
+        match guest.converse(&mut input, &mut out)? {
+            End::Asked => return Ok(()),
+            End::Closed => bail!("the host closed the port"),
+            End::Suspend(id) => {
+                drop((input, out));
+                let (port, result) = port::away(power::suspend)?;
+                out = port.try_clone().context("cannot duplicate the port")?;
+                input = BufReader::new(port);
+                let outcome = result.and_then(value).into();
+                say(&mut out, &Answer { id, outcome })?;
+            }
+        }
+    }
+}
+
+/// Answers another process's requests until it asks to end, or is gone.
+pub(crate) fn answer(input: &mut impl BufRead, out: &mut impl Write) -> anyhow::Result<()> {
+    match Guest::new()?.converse(input, out)? {
+        End::Asked | End::Closed => Ok(()),
+        End::Suspend(_) => bail!("only PID 1 can suspend the machine"),
     }
 }
 
 /// Why a conversation ended.
-pub(crate) enum End {
+enum End {
     /// Power-off was asked for.
     Asked,
     /// Nothing more can come.
     Closed,
-}
-
-/// Answers requests in order; what they opened is closed at the end.
-pub(crate) fn converse(mut input: impl BufRead, out: &mut impl Write) -> anyhow::Result<End> {
-    let mut guest = Guest {
-        clients: Clients::default(),
-        kfd: Kfd::default(),
-        storms: Storms::default(),
-        processes: Processes::default(),
-        log: Log::open().map_err(anyhow::Error::new)?,
-    };
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if input.read_line(&mut line).context("cannot read requests")? == 0 {
-            return Ok(End::Closed);
-        }
-        let frame: Frame = serde_json::from_str(&line)
-            .with_context(|| format!("no request: {}", line.trim_end()))?;
-        let last = matches!(frame.request, Request::PowerOff(_));
-        let outcome = match guest.run(frame.request) {
-            Ok(value) => Outcome::Ok(value),
-            Err(failure) => Outcome::Error(failure),
-        };
-        reap();
-        say(
-            out,
-            &Answer {
-                id: frame.id,
-                outcome,
-            },
-        )?;
-        if last {
-            return Ok(End::Asked);
-        }
-    }
+    /// The request of this number, which does not leave the port alone.
+    Suspend(u64),
 }
 
 fn say(out: &mut impl Write, what: &impl Serialize) -> anyhow::Result<()> {
@@ -102,6 +88,39 @@ fn reap() {
 }
 
 impl Guest {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            clients: Clients::default(),
+            kfd: Kfd::default(),
+            storms: Storms::default(),
+            processes: Processes::default(),
+            log: Log::open().map_err(anyhow::Error::new)?,
+        })
+    }
+
+    /// Answers requests in order.
+    fn converse(&mut self, input: &mut impl BufRead, out: &mut impl Write) -> anyhow::Result<End> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if input.read_line(&mut line).context("cannot read requests")? == 0 {
+                return Ok(End::Closed);
+            }
+            let Frame { id, request } = serde_json::from_str(&line)
+                .with_context(|| format!("no request: {}", line.trim_end()))?;
+            if let Request::Suspend(_) = request {
+                return Ok(End::Suspend(id));
+            }
+            let last = matches!(request, Request::PowerOff(_));
+            let outcome = self.run(request).into();
+            reap();
+            say(out, &Answer { id, outcome })?;
+            if last {
+                return Ok(End::Asked);
+            }
+        }
+    }
+
     fn run(&mut self, request: Request) -> Result<Value> {
         match request {
             Request::Insmod(r) => value(modules::insmod(&r.path, &r.params.0)?),
@@ -153,6 +172,7 @@ impl Guest {
             Request::KfdUnmap(r) => value(self.kfd.unmap(r.client, r.handle)?),
             Request::SvmSet(r) => value(self.kfd.share(&r)?),
             Request::SvmDrop(r) => value(self.kfd.unshare(r.va)?),
+            Request::Suspend(_) => Err(failure("a suspend is not for here")),
             Request::PowerOff(_) => {
                 self.processes.end_all()?;
                 self.clients = Clients::default();
