@@ -30,8 +30,8 @@ pub(crate) enum Asks {
 
 /// Stock amdgpu's choice for KFD's mappings (facts: KFD asks for DEFAULT, which is NC; a buffer that asks for
 /// coherence, and a coherent shared range, is UC).
-pub(crate) fn stock(asks: Asks) -> Mtype {
-    match asks {
+pub(crate) fn stock(place: &Place) -> Mtype {
+    match place.asks {
         Asks::Nothing => Mtype::Nc,
         Asks::Coherence => Mtype::Uc,
     }
@@ -229,10 +229,10 @@ impl Job {
     }
 
     /// Demands that everything is mapped with the memory type that `expected` says, and that VRAM is VRAM.
-    pub(crate) fn demand(&self, vm: &mut Vm, expected: fn(Asks) -> Mtype) -> Result<()> {
+    pub(crate) fn demand(&self, vm: &mut Vm, expected: fn(&Place) -> Mtype) -> Result<()> {
         let space = self.space(vm)?;
         for place in self.places() {
-            let wanted = expected(place.asks);
+            let wanted = expected(&place);
             for entry in place.entries(&space)? {
                 demand!(
                     entry.mtype() == wanted && entry.system() != place.vram,
@@ -242,6 +242,17 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// The largest fragment of all that it maps.
+    pub(crate) fn largest_fragment(&self, vm: &mut Vm) -> Result<u8> {
+        let space = self.space(vm)?;
+        let mut largest = 0;
+        for place in self.places() {
+            let entries = place.entries(&space)?;
+            largest = entries.iter().map(|e| e.fragment()).fold(largest, u8::max);
+        }
+        Ok(largest)
     }
 
     /// Demands that nothing of it is mapped.
