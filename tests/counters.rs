@@ -34,6 +34,7 @@ const FOLDER: &str = "/sys/kernel/debug/rmcp";
 const FILE: &str = "/sys/kernel/debug/rmcp/counters";
 const CALLER: &str = "rmcp_call";
 const ENOENT: i32 = 2;
+const EINVAL: i32 = 22;
 
 /// The counters of one GPU, by the words of their lines.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -182,8 +183,17 @@ fn matrix(stage: &mut Stage) -> Result<()> {
     equal("changed", &uc, system - uncached_system)?;
     layout.unmap(stage)?;
 
-    // The counts outlive the hooks, and a reset of another GPU leaves them.
+    // The counts outlive the hooks; a reset of another GPU leaves them, and so does a slip of the pen.
     stage.switch("enable", "N")?;
+    for slip in ["0000:01:00\n", "reset", "1\n", "0000:01:00.0 0000:02:00.0"] {
+        match stage.attempt(WriteFile {
+            path: FILE.into(),
+            data: Bytes::from(slip),
+        })? {
+            Err(failure) if failure.errno == Some(EINVAL) => {}
+            other => bail!("the counters answered {other:?} to {slip:?}"),
+        }
+    }
     reset(stage, "0000:7f:1f.7\n")?;
     let kept = Counters::read(stage, &device)?;
     demand!(kept == uc, "without hooks: {kept:?}, before {uc:?}");

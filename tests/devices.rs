@@ -58,8 +58,8 @@ fn demand_lines(vm: &mut Vm, expected: &[String]) -> Result<()> {
 fn named(stage: &mut Stage) -> Result<()> {
     let device = stage.pci_address(0)?;
     let here = format!("device {device}: GC 10.1.10, policy applies");
-    let all =
-        "gmc_v10_0_get_vm_pte amdgpu_vm_sdma_update amdgpu_vm_cpu_update amdgpu_vm_adjust_size";
+    let base = "gmc_v10_0_get_vm_pte amdgpu_vm_adjust_size";
+    let all = &format!("{base} amdgpu_vm_sdma_update amdgpu_vm_cpu_update");
     let hooks = |names: &str| format!("hooks: {names}");
     stage.rmcp("")?;
     demand_lines(stage, &["armed".into(), hooks(all), here.clone()])?;
@@ -67,7 +67,7 @@ fn named(stage: &mut Stage) -> Result<()> {
     let cut = format!("{all} amdgpu_vm_ptes_update");
     demand_lines(stage, &["armed".into(), hooks(&cut), here.clone()])?;
     stage.switch("fragment_size", "keep")?;
-    let one = hooks("gmc_v10_0_get_vm_pte");
+    let one = hooks(base);
     demand_lines(stage, &["armed".into(), one.clone(), here.clone()])?;
     stage.switch("devices", &format!("{NOWHERE},{device}"))?;
     let vain = format!("device {NOWHERE}: named, no RDNA1/2 GPU is present there");

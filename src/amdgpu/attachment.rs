@@ -10,9 +10,8 @@
 //! - inside the module notifier chain's lock, when a module comes or goes;
 //! - inside the module's parameter lock, when a switch is written or `state` is read.
 //!
-//! Inside it the kernel takes its locks for kprobes, ftrace and text, those of the files of sysfs, the
-//! parameter lock of a driver that is just coming, and those of single PCI devices, the latter only if
-//! they are free. None of these is held by anyone who waits for [`ATTACHMENT`]. The notifier is
+//! Inside it the kernel takes its locks for kprobes, ftrace and text, those of the files of sysfs, and
+//! those of single PCI devices, the latter only if they are free. None of these is held by anyone who waits for [`ATTACHMENT`]. The notifier is
 //! registered and unregistered without it, because that takes the chain's lock.
 //!
 //! Holding [`ATTACHMENT`] also keeps the driver's code in memory, once the notifier is registered:
@@ -208,7 +207,8 @@ impl Attachment {
             Stand::Refused(why) => write!(out, "refused: {}", why.as_str())?,
             Stand::Stopped => out.write_str("disabled (unloading)")?,
         }
-        noretry::write_state(out, &self.switches, self.told)
+        // SAFETY: what the driver was told is forgotten when it goes, with this lock held.
+        unsafe { noretry::write_state(out, &self.switches, self.told) }
     }
 
     fn write_devices(&self, out: &mut impl Write) -> fmt::Result {
@@ -219,11 +219,13 @@ impl Attachment {
         // driver.
         unsafe {
             survey::each(|address, found| {
-                if let Found::Driven(_, version) = found {
-                    if version.is_rdna1_or_2() {
-                        // Too little memory means a line too much below.
-                        let _ = met.push(address, GFP_KERNEL);
-                    }
+                let may_be_ours = match found {
+                    Found::Busy => true,
+                    Found::Driven(_, version) => version.is_rdna1_or_2(),
+                };
+                if may_be_ours {
+                    // Too little memory means a line too much below.
+                    let _ = met.push(address, GFP_KERNEL);
                 }
                 let line = match found {
                     Found::Busy => write!(out, "\ndevice {address}: busy, look again"),

@@ -45,8 +45,8 @@ impl Device {
 
 /// What the hooks need of one GPU.
 pub(super) struct Slot {
-    /// Its PCI address and one more; 0 while the slot is free.
-    address: AtomicU32,
+    /// Its PCI address and [`Slot::TAKEN`]; 0 while the slot is free.
+    address: AtomicU64,
     /// Its device while it is known.
     device: AtomicU64,
     /// The same, but [`Device::NONE`] while the policy asks for the client, so that [`Slot::table`] is not enough.
@@ -64,7 +64,7 @@ pub(super) struct Slot {
 impl Slot {
     const fn free() -> Self {
         Self {
-            address: AtomicU32::new(0),
+            address: AtomicU64::new(0),
             device: AtomicU64::new(Device::NONE.0),
             quick: AtomicU64::new(Device::NONE.0),
             table: AtomicPtr::new(ptr::null_mut()),
@@ -74,10 +74,13 @@ impl Slot {
         }
     }
 
+    const TAKEN: u64 = 1 << 32;
+
     /// The GPU's address, if the slot is not free.
     fn address(&self) -> Option<PciAddress> {
-        let word = self.address.load(Relaxed).checked_sub(1)?;
-        Some(PciAddress::from_word(word))
+        let word = self.address.load(Relaxed).checked_sub(Self::TAKEN)?;
+        // What was added to is a `u32`.
+        Some(PciAddress::from_word(word as u32))
     }
 
     /// The table for buffers that do not ask for coherence.
@@ -186,13 +189,12 @@ pub(super) unsafe fn learn(device: Device) -> Option<&'static Slot> {
         .iter()
         .find(|slot| slot.address() == Some(address))
         .or_else(|| SLOTS.iter().find(|slot| slot.address().is_none()))?;
-    slot.address
-        .store(address.to_word().wrapping_add(1), Relaxed);
+    let word = u64::from(address.to_word()) | Slot::TAKEN;
+    slot.address.store(word, Relaxed);
     // Nobody finds the slot before its policy is there.
     slot.forget();
     slot.apply(address, switches);
-    // SAFETY of the order: x86-64 keeps stores in order, and the compiler keeps these, as hooks on
-    // other CPUs only ever see a policy that some `apply` has stored.
+    // The lock orders nothing for hooks on other CPUs; x86-64 keeps stores in order.
     slot.device.store(device.0, Relaxed);
     slot.apply(address, switches);
     Some(slot)
@@ -202,14 +204,6 @@ pub(super) unsafe fn learn(device: Device) -> Option<&'static Slot> {
 pub(super) fn arrives(device: Device) {
     let _plan = PLAN.lock();
     if let Some(slot) = find(device) {
-        slot.forget();
-    }
-}
-
-/// Forgets every device, so that each is learned anew at its next mapping.
-pub(super) fn relearn() {
-    let _plan = PLAN.lock();
-    for slot in &SLOTS {
         slot.forget();
     }
 }

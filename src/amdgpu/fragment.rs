@@ -9,9 +9,10 @@
 //!   that they are given. Enough for limits of 2 MiB and more.
 //! - [`CutRange`] in place of `amdgpu_vm_ptes_update`, for limits below 2 MiB: calls it once for each
 //!   piece that cannot fill a page directory entry, so that none acts as page table entry.
-//! - [`TellFragment`] at the entry of `amdgpu_vm_adjust_size`: user space is told of the limit.
+//! - [`SetUpDevice`] at the entry of `amdgpu_vm_adjust_size`: user space is told of the limit. It is in
+//!   place without a limit too, because it also says when a device's pointer gets another meaning.
 //!
-//! All three functions serve every chip, so each asks first whether it knows the device.
+//! All these functions serve every chip, so each asks first whether it knows the device.
 
 use super::{
     devices::{self, Device, Slot},
@@ -33,8 +34,10 @@ use kernel::prelude::*;
 pub(super) const WRITERS: [Target; 2] = [SDMA_UPDATE, CPU_UPDATE];
 /// The function that updates a range.
 pub(super) const RANGE: Target = PTES_UPDATE;
-/// The function that decides what user space is told.
-pub(super) const ADJUST: Target = ADJUST_SIZE;
+/// Their names, for messages about both.
+pub(super) const WRITERS_NAMES: &str = "amdgpu_vm_sdma_update or amdgpu_vm_cpu_update";
+/// The function in which a device is set up.
+pub(super) const SETUP: Target = ADJUST_SIZE;
 
 /// The GPU of an update, if it is known.
 ///
@@ -146,10 +149,11 @@ unsafe fn slot_to_cut(update: u64) -> Option<&'static Slot> {
     }
 }
 
-/// Lowers the fragment size that a device's user space is told (`pte_fragment_size`).
-pub(super) struct TellFragment;
+/// Forgets what was known by the device's pointer, and lowers the fragment size that its user space is
+/// told (`pte_fragment_size`).
+pub(super) struct SetUpDevice;
 
-impl EditArguments for TellFragment {
+impl EditArguments for SetUpDevice {
     fn edit(mut arguments: Arguments) {
         const DEVICE: usize = 1;
         const DEFAULT: usize = 3;

@@ -4,7 +4,7 @@
 
 use super::{
     devices, explain,
-    fragment::{self, CutRange, LimitFragment, TellFragment},
+    fragment::{self, CutRange, LimitFragment, SetUpDevice},
     layout,
     mtype::{self, RewriteRequest},
     survey::{self, Found},
@@ -22,14 +22,9 @@ use kernel::prelude::*;
 /// Dropped from top to bottom: pieces are only made while their entries are limited.
 pub(super) struct Hooks {
     pieces: Option<ReplacementHook>,
-    fragments: Option<FragmentHooks>,
+    writers: Option<ArgumentHook>,
     _mtype: ArgumentHook,
-}
-
-/// What every limit takes.
-struct FragmentHooks {
-    _writers: ArgumentHook,
-    _tell: ArgumentHook,
+    _setup: ArgumentHook,
 }
 
 /// The driver as it was found when hooks were to be set.
@@ -59,14 +54,20 @@ impl Hooks {
             presence,
         };
         layout::learn(&driver.btf)?;
+        let setup = driver.find(&fragment::SETUP)?;
         let site = driver.find(&mtype::TARGET)?;
-        // SAFETY: the caller keeps the driver, and `find` has checked the prototype.
-        let hook = unsafe { ArgumentHook::arm::<RewriteRequest>(&[site]) };
+        // SAFETY: the caller keeps the driver, and `find` has checked the prototype. This comes before
+        // any device is known, so that we are told when a pointer gets another meaning.
+        let setup = unsafe { ArgumentHook::arm::<SetUpDevice>(&[setup]) };
+        let setup = setup.map_err(|error| explain(fragment::SETUP.name(), error))?;
+        // SAFETY: as above.
+        let mtype = unsafe { ArgumentHook::arm::<RewriteRequest>(&[site]) };
         // From here on a failure drops what is there.
         let mut hooks = Self {
             pieces: None,
-            fragments: None,
-            _mtype: hook.map_err(|error| explain(mtype::TARGET.name(), error))?,
+            writers: None,
+            _mtype: mtype.map_err(|error| explain(mtype::TARGET.name(), error))?,
+            _setup: setup,
         };
         // SAFETY: the caller keeps the driver.
         unsafe { hooks.add(switches.fragment_size, &driver)? };
@@ -85,7 +86,8 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// Puts other switches into force. On failure the hooks are as before, and so is the policy.
+    /// Puts other switches into force. After a failure the policy is as before, but the hooks are to be
+    /// dropped: some of those that were added may be in place.
     ///
     /// # Safety
     ///
@@ -111,13 +113,13 @@ impl Hooks {
             self.pieces = None;
         }
         if size == FragmentSize::Keep {
-            self.fragments = None;
+            self.writers = None;
         }
         Ok(())
     }
 
     fn lacks(&self, size: FragmentSize) -> bool {
-        (size != FragmentSize::Keep && self.fragments.is_none())
+        (size != FragmentSize::Keep && self.writers.is_none())
             || (size.needs_pieces() && self.pieces.is_none())
     }
 
@@ -127,22 +129,13 @@ impl Hooks {
     ///
     /// As for [`Hooks::arm`].
     unsafe fn add(&mut self, size: FragmentSize, driver: &Driver<'_>) -> Result<(), NotArmed> {
-        if size != FragmentSize::Keep && self.fragments.is_none() {
-            let tell = driver.find(&fragment::ADJUST)?;
+        if size != FragmentSize::Keep && self.writers.is_none() {
             let [sdma, cpu] = &fragment::WRITERS;
-            let writers = [driver.find(sdma)?, driver.find(cpu)?];
+            let sites = [driver.find(sdma)?, driver.find(cpu)?];
             // SAFETY: the caller keeps the driver, and `find` has checked the prototypes.
-            let tell = unsafe { ArgumentHook::arm::<TellFragment>(&[tell]) };
-            let tell = tell.map_err(|error| explain(fragment::ADJUST.name(), error))?;
-            // From now on we are told when a pointer gets another meaning.
-            devices::relearn();
-            // SAFETY: as above.
-            let writers = unsafe { ArgumentHook::arm::<LimitFragment>(&writers) };
-            let writers = writers.map_err(|error| explain(sdma.name(), error))?;
-            self.fragments = Some(FragmentHooks {
-                _writers: writers,
-                _tell: tell,
-            });
+            let writers = unsafe { ArgumentHook::arm::<LimitFragment>(&sites) };
+            let writers = writers.map_err(|error| explain(fragment::WRITERS_NAMES, error))?;
+            self.writers = Some(writers);
         }
         if size.needs_pieces() && self.pieces.is_none() {
             let range = driver.find(&fragment::RANGE)?;
@@ -157,10 +150,9 @@ impl Hooks {
 /// The names of the hooked functions.
 impl fmt::Display for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(mtype::TARGET.name())?;
-        if self.fragments.is_some() {
-            let [sdma, cpu] = &fragment::WRITERS;
-            for target in [sdma, cpu, &fragment::ADJUST] {
+        write!(f, "{} {}", mtype::TARGET.name(), fragment::SETUP.name())?;
+        if self.writers.is_some() {
+            for target in &fragment::WRITERS {
                 write!(f, " {}", target.name())?;
             }
         }

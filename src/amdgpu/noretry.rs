@@ -7,20 +7,19 @@
 //! itself comes later and wins.
 
 use super::sysfs;
-use crate::hook::modules::Module;
-use crate::logic::switch::{NoRetry, Switch};
+use crate::hook::modules::{IntParameter, Module};
 use crate::logic::switches::Switches;
 use core::fmt::Write;
 use kernel::prelude::*;
 
 /// What has become of the switch.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Told {
     /// The driver has not come since rmcp was loaded.
     NotYet,
-    /// It was told when it came.
-    Set,
-    /// It has no such parameter, or did not take the value.
+    /// It was told when it came, and this is what it has read or will read.
+    Set(IntParameter),
+    /// It has no such parameter, or one of another type.
     Refused,
 }
 
@@ -30,40 +29,41 @@ pub(super) fn tell(driver: &Module<'_>, switches: &Switches) -> Told {
         return Told::NotYet;
     };
     match driver.set_parameter(c"noretry", value) {
-        Ok(()) => Told::Set,
+        Ok(parameter) => Told::Set(parameter),
         Err(error) => {
-            pr_warn!("amdgpu does not take noretry ({error:?})\n");
+            pr_warn!("amdgpu has no parameter noretry that is an int ({error:?})\n");
             Told::Refused
         }
     }
 }
 
 /// Writes a line about it, if it was asked for.
-pub(super) fn write_state(
+///
+/// # Safety
+///
+/// The driver that was [`Told::Set`] is still there.
+pub(super) unsafe fn write_state(
     out: &mut impl Write,
     switches: &Switches,
     told: Told,
 ) -> core::fmt::Result {
-    let asked = switches.noretry;
-    if switches.amdgpu_noretry().is_none() {
+    let Some(asked) = switches.amdgpu_noretry() else {
         return Ok(());
-    }
-    let mut text = [0; 16];
-    let now = sysfs::read_start(c"/sys/module/amdgpu/parameters/noretry", &mut text);
-    let now = now.ok().and_then(NoRetry::parse);
+    };
+    write!(out, "\nnoretry: {asked} ")?;
     match told {
-        Told::NotYet if sysfs::is_loaded() => write!(
-            out,
-            "\nnoretry: {asked} takes effect when amdgpu is loaded again"
-        ),
-        Told::NotYet => write!(out, "\nnoretry: {asked} takes effect when amdgpu is loaded"),
-        Told::Refused => write!(out, "\nnoretry: {asked} was not taken by this amdgpu"),
-        Told::Set if now == Some(asked) || now.is_none() => {
-            write!(out, "\nnoretry: {asked} was set before amdgpu's init")
+        Told::NotYet if sysfs::is_loaded() => {
+            out.write_str("takes effect when amdgpu is loaded again")
         }
-        Told::Set => write!(
-            out,
-            "\nnoretry: {asked} was set before amdgpu's init, but amdgpu's own option came after it"
-        ),
+        Told::NotYet => out.write_str("takes effect when amdgpu is loaded"),
+        Told::Refused => out.write_str("was not taken by this amdgpu"),
+        Told::Set(parameter) => {
+            out.write_str("was set before amdgpu's init")?;
+            // SAFETY: the caller's promise.
+            if unsafe { parameter.get() } != asked {
+                out.write_str(", but amdgpu's own option came after it")?;
+            }
+            Ok(())
+        }
     }
 }

@@ -73,13 +73,16 @@ impl Shown {
         }
     }
 
-    /// A PCI address resets that GPU's counters, anything else those of all.
+    /// A PCI address resets that GPU's counters; `all`, `0` or an empty line those of all.
     fn take(&self, reader: &mut UserSliceReader) -> Result {
         let mut text = [0; 16];
-        let length = reader.len().min(text.len());
+        let length = reader.len();
         let text = text.get_mut(..length).ok_or(EINVAL)?;
         reader.read_slice(text)?;
-        self.reset(PciAddress::parse(text.trim_ascii()));
+        match text.trim_ascii() {
+            b"" | b"all" | b"0" => self.reset(None),
+            address => self.reset(Some(PciAddress::parse(address).ok_or(EINVAL)?)),
+        }
         Ok(())
     }
 }

@@ -38,9 +38,6 @@ fn refuse(name: &str, value: Option<&[u8]>, expected: &str) -> Error {
 trait Field: Switch + Copy + 'static {
     /// The field.
     fn of(switches: &mut Switches) -> &mut Self;
-
-    /// What the log is to say beside the change.
-    fn warn(self) {}
 }
 
 /// Implements [`Field`].
@@ -61,21 +58,7 @@ field!(Clients, clients);
 field!(FragmentSize, fragment_size);
 field!(Devices, devices);
 field!(NoRetry, noretry);
-
-impl Field for Strict {
-    fn of(switches: &mut Switches) -> &mut Self {
-        &mut switches.mtype_strict
-    }
-
-    fn warn(self) {
-        if self.0 {
-            pr_warn!(
-                "mtype_strict=Y: with mtype=nc, buffers that ask for coherence do not get it; \
-                 expect wrong data\n"
-            );
-        }
-    }
-}
+field!(Strict, mtype_strict);
 
 /// What the functions behind all switches need to know of one.
 struct Description {
@@ -95,7 +78,6 @@ impl Description {
             show: |switches, out| write!(out, "{}", S::of(switches)),
             put: |switches, text| match S::parse(text) {
                 Some(value) => {
-                    value.warn();
                     *S::of(switches) = value;
                     true
                 }
@@ -116,9 +98,16 @@ impl Description {
 
     /// Takes a value: `None` when an option has none (`rmcp.enable`).
     fn set(&self, lock: &mut Locked<'_>, value: Option<&[u8]>) -> Result {
-        let mut switches = switches::current(lock);
+        let before = switches::current(lock);
+        let mut switches = before;
         if !value.is_some_and(|value| (self.put)(&mut switches, value)) {
             return Err(refuse(self.name, value, self.values));
+        }
+        if switches.weakens_coherence() && !before.weakens_coherence() {
+            pr_warn!(
+                "mtype=nc with mtype_strict=Y: buffers that ask for coherence do not get it; \
+                 expect wrong data\n"
+            );
         }
         let mut text = [0; PRINTED];
         let mut out = Formatter::new(&mut text);
@@ -371,7 +360,7 @@ parameter!(
     "devices",
     0o644,
     "text",
-    "GPUs that are touched: all, or PCI addresses such as 0000:03:00.0 separated by commas (default all)"
+    "GPUs that are touched: all, or up to 16 PCI addresses such as 0000:03:00.0 separated by commas (default all)"
 );
 parameter!(
     NORETRY,

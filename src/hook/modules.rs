@@ -41,13 +41,13 @@ impl Module<'_> {
         }
     }
 
-    /// Sets one of its parameters, as an option at load time would. For a module that is coming: its
-    /// own options are taken after this.
+    /// Sets one of its parameters that is an `int`, as an option at load time would. For a module that
+    /// is coming: its own options are taken after this.
     ///
     /// # Errors
     ///
-    /// `ENOENT` when it has no such parameter, else what its own code says of the value.
-    pub(crate) fn set_parameter(&self, name: &CStr, value: &CStr) -> Result {
+    /// `ENOENT` when it has no such parameter, `EINVAL` when that is no `int`.
+    pub(crate) fn set_parameter(&self, name: &CStr, value: c_int) -> Result<IntParameter> {
         let module = self.module.as_ptr();
         // SAFETY: by the type's invariants; `kp` points to `num_kp` parameters, which stay as they
         // are.
@@ -64,16 +64,41 @@ impl Module<'_> {
             (unsafe { CStr::from_char_ptr(parameter.name) }) == name
         });
         let parameter = parameter.ok_or(ENOENT)?;
-        // SAFETY: a parameter has operations, for as long as its module lives.
-        let set = unsafe { (*parameter.ops).set }.ok_or(EPERM)?;
-        // SAFETY: this is what `parse_args` does with an option: under the module's parameter lock,
-        // with a terminated value.
-        to_result(unsafe {
-            bindings::kernel_param_lock(module);
-            let result = set(value.as_char_ptr(), parameter);
-            bindings::kernel_param_unlock(module);
-            result
-        })
+        if !core::ptr::eq(parameter.ops, &raw const bindings::param_ops_int) {
+            return Err(EINVAL);
+        }
+        // SAFETY: what `param_ops_int` works on is an `int`.
+        let variable = unsafe { parameter.__bindgen_anon_1.arg }.cast::<c_int>();
+        // SAFETY: as above. Nobody else has it: the files of a module that is coming are not there
+        // yet, and its options are read later by the task that we are in.
+        unsafe { variable.write_volatile(value) };
+        // INVARIANT: as above.
+        Ok(IntParameter { variable })
+    }
+}
+
+/// A parameter of another module that is an `int`.
+///
+/// # Invariants
+///
+/// `variable` is the `int` behind it for as long as the module is there.
+#[derive(Clone, Copy)]
+pub(crate) struct IntParameter {
+    variable: *const c_int,
+}
+
+// SAFETY: the module's variable belongs to no thread.
+unsafe impl Send for IntParameter {}
+
+impl IntParameter {
+    /// Its value now.
+    ///
+    /// # Safety
+    ///
+    /// The module is there.
+    pub(crate) unsafe fn get(self) -> c_int {
+        // SAFETY: by the type's invariants. The module may write it at any time, whole.
+        unsafe { self.variable.read_volatile() }
     }
 }
 

@@ -23,7 +23,7 @@ impl PciAddress {
             .then_some(Self(domain << 16 | bus << 8 | device << 3 | function))
     }
 
-    /// As one number, which is not the largest possible.
+    /// As one number.
     pub const fn to_word(self) -> u32 {
         self.0
     }

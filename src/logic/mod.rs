@@ -14,7 +14,6 @@ pub mod counters;
 pub mod device;
 pub mod fragment;
 pub mod layout;
-
 pub mod mtype;
 pub mod policy;
 pub mod prototype;

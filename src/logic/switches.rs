@@ -8,7 +8,7 @@ use super::{
     policy::{Policy, Rules, Scope},
     switch::{Clients, Enable, NoRetry, Strict},
 };
-use core::{ffi::CStr, fmt};
+use core::fmt;
 
 /// All switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,13 +73,18 @@ impl Switches {
         }
     }
 
+    /// Whether what asks for coherence does not get it.
+    pub fn weakens_coherence(&self) -> bool {
+        self.enable.0 && self.mtype == Policy::Nc && self.mtype_strict.0
+    }
+
     /// What amdgpu is to be told about retry faults: the value of its parameter `noretry`.
-    pub fn amdgpu_noretry(&self) -> Option<&'static CStr> {
+    pub fn amdgpu_noretry(&self) -> Option<i32> {
         match self.noretry {
             _ if !self.enable.0 => None,
             NoRetry::Keep => None,
-            NoRetry::Retry => Some(c"0"),
-            NoRetry::NoRetry => Some(c"1"),
+            NoRetry::Retry => Some(0),
+            NoRetry::NoRetry => Some(1),
         }
     }
 

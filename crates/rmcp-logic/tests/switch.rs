@@ -231,8 +231,8 @@ fn amdgpu_is_told_of_retries_only_when_asked() {
         switches.amdgpu_noretry()
     };
     assert_eq!(told(true, NoRetry::Keep), None);
-    assert_eq!(told(true, NoRetry::Retry), Some(c"0"));
-    assert_eq!(told(true, NoRetry::NoRetry), Some(c"1"));
+    assert_eq!(told(true, NoRetry::Retry), Some(0));
+    assert_eq!(told(true, NoRetry::NoRetry), Some(1));
     assert_eq!(told(false, NoRetry::Retry), None);
 }
 
