@@ -15,10 +15,7 @@
 pub(crate) mod arguments;
 pub(crate) mod bindings;
 pub(crate) mod modules;
-// Nobody replaces a function or counts yet.
-#[allow(dead_code)]
 pub(crate) mod percpu;
 mod registration;
-#[allow(dead_code)]
 pub(crate) mod replacement;
 pub(crate) mod symbol;

@@ -40,13 +40,6 @@ impl<const N: usize> PerCpu<N> {
             .ok_or(ENOMEM)
     }
 
-    /// Adds one to the counter; one that is not there is not counted.
-    #[inline(always)]
-    pub(crate) fn add(&self, index: usize) {
-        // SAFETY: they live as long as `self`.
-        unsafe { self.cells() }.add(index);
-    }
-
     /// A handle that can be copied and stored.
     ///
     /// # Safety

@@ -172,7 +172,6 @@ impl Registration {
 
     /// Takes the ops away and waits until no task runs its callback any more. `false` when ftrace
     /// does not take it back: then this module stays for good.
-    #[allow(dead_code)]
     pub(super) fn remove(self) -> bool {
         ManuallyDrop::new(self).take_away()
     }

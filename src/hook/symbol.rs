@@ -71,7 +71,6 @@ impl Site {
     }
 
     /// Where the function goes on behind the place where ftrace calls out.
-    #[allow(dead_code)]
     pub(super) fn body(&self) -> usize {
         /// Size of the call instruction, or of the NOP in its place.
         const CALL: usize = 5;
