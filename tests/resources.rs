@@ -102,7 +102,10 @@ impl Resources {
 pub(crate) fn demand_gone(stage: &mut Stage) -> Result<()> {
     demand!(!stage.loaded(RMCP)?, "rmcp is still loaded");
     let traced = stage.text("/sys/kernel/tracing/enabled_functions")?;
-    demand!(!traced.contains(RMCP), "ftrace still knows rmcp: {traced}");
+    demand!(
+        !traced.contains(&format!("[{RMCP}]")),
+        "ftrace still knows rmcp: {traced}"
+    );
     Ok(())
 }
 
