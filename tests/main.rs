@@ -14,6 +14,7 @@ mod clients;
 mod conflicts;
 mod counters;
 mod devices;
+mod drain;
 mod fragments;
 mod gpus;
 mod job;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         counters::SCENARIOS,
         devices::SCENARIOS,
         conflicts::SCENARIOS,
+        drain::SCENARIOS,
         model::SCENARIOS,
         fragments::SCENARIOS,
         lifecycle::SCENARIOS,

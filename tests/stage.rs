@@ -253,6 +253,16 @@ impl Stage {
         Ok(())
     }
 
+    /// A helper module, for a VM of one's own.
+    pub(crate) fn helper(&self, name: &str) -> Result<GuestFile> {
+        let file = self
+            .helper_files
+            .iter()
+            .find(|file| module_name(&file.to_string_lossy()) == name)
+            .with_context(|| format!("no helper module is called {name}"))?;
+        GuestFile::module(file)
+    }
+
     /// Lines of rmcp in the kernel's log since `mark`.
     pub(crate) fn rmcp_lines(&mut self, mark: Mark) -> Result<Vec<String>> {
         let lines = self.log_since(mark)?;
