@@ -12,8 +12,9 @@ mod script;
 
 use crate::model;
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
-use anyhow::{Context, Result};
-use guest::proto::DrmInfo;
+use anyhow::{Context, Result, anyhow};
+use caps::Cap;
+use guest::proto::{DrmInfo, List};
 use rdna_emu::tables::Level;
 use rig::{Rig, View};
 use script::{Book, Random, Script};
@@ -41,7 +42,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     Scenario::new(
         "INFO tells of the fragment cap that was there before amdgpu",
-        Needs::NoDriver,
+        Needs::Driver,
         info,
     ),
 ];
@@ -149,23 +150,32 @@ fn fragment_size(stage: &mut Stage, bytes: u32) -> Result<()> {
     Ok(())
 }
 
+/// The device is taken from amdgpu and given back, so that its init runs again.
 fn info(stage: &mut Stage) -> Result<()> {
+    const DRIVER: &str = "/sys/bus/pci/drivers/amdgpu";
+    let names = stage.call(List {
+        path: DRIVER.into(),
+    })?;
+    let device = names.into_iter().find(|name| name.starts_with("0000:"));
+    let device = device.context("amdgpu has no device")?;
+    caps::load(stage)?;
     // Stock tells 2 MiB on these chips; `keep` comes last, so that amdgpu is then as the next scenario wants it.
     for (cap, bytes) in [
-        ("0", 4 << 10),
-        ("8", 1 << 20),
-        ("9", 2 << 20),
-        ("keep", 2 << 20),
+        (Cap::At(0), 4 << 10),
+        (Cap::At(8), 1 << 20),
+        (Cap::At(9), 2 << 20),
+        (Cap::Keep, 2 << 20),
     ] {
-        load_after_rmcp(stage, cap, "")?;
+        cap.set(stage)?;
+        for file in ["unbind", "bind"] {
+            stage
+                .write(&format!("{DRIVER}/{file}"), device.as_bytes())?
+                .map_err(|failure| anyhow!("cannot {file} {device}: {failure}"))?;
+        }
         fragment_size(stage, bytes).with_context(|| format!("fragment_size={cap}"))?;
         stage.close_all()?;
-        stage.unload(RMCP)?;
-        if cap != "keep" {
-            stage.unload(AMDGPU)?;
-        }
     }
-    Ok(())
+    stage.unload(RMCP)
 }
 
 /// How many pages were compared.

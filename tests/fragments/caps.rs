@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The same history under stock and under caps: what must be the same, and what the cap changes.
 
-use super::pages::Page;
+use super::pages::{Page, Tables};
 use super::rig::{Rig, View};
 use super::script::{Book, Random, Script};
 use crate::stage::{RMCP, Stage, demand};
 use anyhow::{Context, Result, bail};
 use guest::proto::Size;
 use rdna_emu::tables::Level;
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// A value of the switch `fragment_size`.
@@ -111,7 +110,7 @@ pub(crate) struct Stock {
     pub(crate) script: Script,
     views: Vec<View>,
     /// The tables that stay when everything was unmapped, and VRAM in use then.
-    left: BTreeSet<(u64, Level)>,
+    left: Tables,
     vram: Size,
 }
 
@@ -151,8 +150,9 @@ impl Stock {
             // Below 2 MiB there are more tables, above as many as stock has.
             let all = (0..=number).map(&caps);
             let pages = all.into_iter().any(Cap::only_pages);
+            let is_there = |(place, flags)| view.tables.get(place) == Some(flags);
             let fine = if pages {
-                view.tables.is_superset(&stock.tables)
+                stock.tables.iter().all(is_there) && alike(&view.tables, &stock.tables)
             } else {
                 view.tables == stock.tables
             };
@@ -169,17 +169,13 @@ impl Stock {
     }
 
     /// Unmapping frees what it frees under stock.
-    fn demand_freed(
-        &self,
-        stage: &mut Stage,
-        rig: &Rig,
-        left: &BTreeSet<(u64, Level)>,
-    ) -> Result<()> {
-        let more: Vec<_> = left.difference(&self.left).collect();
-        let less: Vec<_> = self.left.difference(left).collect();
+    fn demand_freed(&self, stage: &mut Stage, rig: &Rig, left: &Tables) -> Result<()> {
+        let places = |tables: &Tables| tables.keys().copied().collect::<Vec<_>>();
         demand!(
-            more.is_empty() && less.is_empty(),
-            "after everything was unmapped there are the tables {more:x?} that stock does not have, and not {less:x?}"
+            *left == self.left,
+            "after everything was unmapped there are the tables {:x?}, under stock {:x?}",
+            places(left),
+            places(&self.left)
         );
         let vram = rig.vram(stage)?;
         demand!(
@@ -189,6 +185,14 @@ impl Stock {
         );
         Ok(())
     }
+}
+
+/// Whether entries that point at tables have flags that stock gives to those of their level.
+fn alike(tables: &Tables, stock: &Tables) -> bool {
+    tables.iter().all(|((_, level), flags)| {
+        let known = |((_, of), known): (&(u64, Level), &u64)| of == level && known == flags;
+        stock.iter().any(known)
+    })
 }
 
 /// The batch in which the entries of a page were written.

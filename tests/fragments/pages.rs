@@ -5,11 +5,13 @@
 use crate::stage::demand;
 use anyhow::{Result, bail};
 use rdna_emu::tables::{AddressSpace, Entry, Kind, Level};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// Where an entry leads. Tables are as large as pages and aligned, so the bits below are flags there too.
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 /// FRAG, the address and "PDE as PTE" are looked at apart; the rest of an entry is its flags.
-const NOT_FLAGS: u64 = 0x1f << 7 | 0x0000_ffff_ffff_f000 | 1 << 54;
+const NOT_FLAGS: u64 = 0x1f << 7 | ADDRESS | 1 << 54;
 
 /// What the tables say of one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +55,16 @@ pub(crate) fn pages(space: &AddressSpace, window: &Range<u64>) -> Vec<Page> {
     pages
 }
 
-/// Where the tables below `window` are: first page and level of each entry that points at one.
-pub(crate) fn tables(space: &AddressSpace, window: &Range<u64>) -> BTreeSet<(u64, Level)> {
+/// The tables below `window`: first page and level of each entry that points at one, and that entry without the
+/// address.
+pub(crate) type Tables = BTreeMap<(u64, Level), u64>;
+
+/// The tables below `window`.
+pub(crate) fn tables(space: &AddressSpace, window: &Range<u64>) -> Tables {
     space
         .directories()
-        .map(|entry| (entry.va.0 >> 12, entry.level))
-        .filter(|(page, _)| window.contains(page))
+        .map(|entry| ((entry.va.0 >> 12, entry.level), entry.raw & !ADDRESS))
+        .filter(|((page, _), _)| window.contains(page))
         .collect()
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A client with buffers of every kind, and what scenarios do with it: play a script, read its pages, check the data.
 
-use super::pages::{Page, pages, tables, truthful};
+use super::pages::{Page, Tables, pages, tables, truthful};
 use super::script::{Batch, Book, Piece, Random, Step, WINDOW};
 use crate::stage::{Stage, demand};
 use anyhow::{Context, Result, bail};
@@ -10,8 +10,7 @@ use guest::proto::{
     Sample, Size, Va, VaOperation, VaStep,
 };
 use guest::uapi::{Domain, GemFlags, VmFlags};
-use rdna_emu::tables::{AddressSpace, Level};
-use std::collections::BTreeSet;
+use rdna_emu::tables::AddressSpace;
 use std::ops::Range;
 use xtask::vm::mappings::Memory;
 
@@ -81,7 +80,7 @@ pub(crate) struct Rig {
 /// What is mapped at a moment.
 pub(crate) struct View {
     pub(crate) pages: Vec<Page>,
-    pub(crate) tables: BTreeSet<(u64, Level)>,
+    pub(crate) tables: Tables,
 }
 
 impl Rig {
@@ -269,7 +268,7 @@ impl Rig {
     /// Makes the window as if nothing had ever been mapped there: the driver frees the tables below a range that is
     /// mapped and unmapped as a whole.
     /// Hands back the tables that are there then.
-    pub(crate) fn sweep(&self, stage: &mut Stage) -> Result<BTreeSet<(u64, Level)>> {
+    pub(crate) fn sweep(&self, stage: &mut Stage) -> Result<Tables> {
         let whole = |operation, range: &Range<u64>| VaStep {
             operation,
             handle: Handle(0),
