@@ -36,14 +36,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         sdma,
     ),
     Scenario::new(
-        "a fragment cap cuts fragments and nothing else, with CPU updates",
-        Needs::NoDriver,
-        cpu,
-    ),
-    Scenario::new(
         "INFO tells of the fragment cap that was there before amdgpu",
         Needs::Driver,
         info,
+    ),
+    Scenario::new(
+        "a fragment cap cuts fragments and nothing else, with CPU updates",
+        Needs::NoDriver,
+        cpu,
     ),
 ];
 
