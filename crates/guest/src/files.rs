@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files: read, write with exactly one system call, create, stat, list, hash.
+//! Files: read, write with exactly one system call, create, stat, list, hash, run.
 
-use guest::proto::{FileInfo, PatchFile, Written};
+use guest::proto::{FileInfo, PatchFile, Ran, Written};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
-use crate::fail::{Result, Tried};
+use crate::fail::{Result, Tried, failure};
 
 pub(crate) fn read(path: &str) -> Result<Vec<u8>> {
     fs::read(path).tried(|| format!("read {path}"))
@@ -53,6 +54,21 @@ pub(crate) fn patch(request: &PatchFile) -> Result<()> {
 
 pub(crate) fn remove(path: &str) -> Result<()> {
     fs::remove_file(path).tried(|| format!("remove {path}"))
+}
+
+pub(crate) fn run(words: &[String]) -> Result<Ran> {
+    let [program, arguments @ ..] = words else {
+        return Err(failure("no program to run"));
+    };
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .tried(|| format!("run {program}"))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(Ran {
+        failure: (!output.status.success()).then(|| output.status.to_string()),
+        output: String::from_utf8_lossy(&text).into_owned(),
+    })
 }
 
 pub(crate) fn stat(path: &str) -> Result<FileInfo> {

@@ -187,6 +187,11 @@ calls! {
         /// Its path.
         path: String,
     } -> String;
+    /// Run a program to its end.
+    Run {
+        /// Its path, then its arguments.
+        words: Vec<String>,
+    } -> Ran;
     /// `uname`.
     Uname {} -> UnameInfo;
     /// The kernel's log from record `since` on.

@@ -133,6 +133,7 @@ impl Guest {
             Request::Stat(r) => value(files::stat(&r.path)?),
             Request::List(r) => value(files::list(&r.path)?),
             Request::Sha256(r) => value(files::sha256(&r.path)?),
+            Request::Run(r) => value(files::run(&r.words)?),
             Request::Uname(_) => value(uname()),
             Request::KernelLog(r) => value::<LogPart>(self.log.since(r.since)?),
             Request::DrmOpen(r) => value(self.clients.open(&r.node)?),

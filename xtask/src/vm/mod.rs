@@ -25,6 +25,7 @@ pub mod initramfs;
 pub mod log;
 pub mod machine;
 pub mod mappings;
+pub mod modprobe;
 pub mod modules;
 pub mod pci;
 

@@ -4,7 +4,7 @@
 //! Each sits alone behind a root port of a known number, so that GPU 0 and GPU 1 are told apart whatever order the
 //! kernel finds them in.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use guest::proto::List;
 
 use super::{ROOT_PORTS, Vm};
@@ -32,6 +32,26 @@ impl Vm {
         Ok(names.into_iter().find(|name| is_address(name)))
     }
 
+    /// Takes amdgpu away from a device of this address, or gives it to it: `unbind` or `bind`.
+    pub fn driver(&mut self, what: &str, address: &str) -> Result<()> {
+        self.sysfs(&format!("/sys/bus/pci/drivers/amdgpu/{what}"), address)
+    }
+
+    /// Removes a device of this address as if it were pulled out, as far as the kernel's software goes.
+    pub fn remove_device(&mut self, address: &str) -> Result<()> {
+        self.sysfs(&device_file(address, "remove"), "1")
+    }
+
+    /// Looks for devices that are new.
+    pub fn rescan(&mut self) -> Result<()> {
+        self.sysfs("/sys/bus/pci/rescan", "1")
+    }
+
+    fn sysfs(&mut self, path: &str, value: &str) -> Result<()> {
+        self.write(path, value.as_bytes())?
+            .map_err(|failure| anyhow!("{value:?} to {path}: {failure}"))
+    }
+
     /// The render node of an emulated GPU.
     pub fn render_node(&mut self, gpu: usize) -> Result<String> {
         let address = self.pci_address(gpu)?;
@@ -42,6 +62,12 @@ impl Vm {
             None => bail!("{path} has no render node, only {names:?}"),
         }
     }
+}
+
+/// A file of a PCI device in sysfs.
+#[must_use]
+pub fn device_file(address: &str, file: &str) -> String {
+    format!("{DEVICES}/{address}/{file}")
 }
 
 /// `0000:01:00.0`, and not `0000:00:10.0:pcie001`, which is the port's own service.

@@ -110,6 +110,15 @@ pub struct FileInfo {
     pub folder: bool,
 }
 
+/// Reply to [`super::Run`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// How it ended, in words; `None` when it ended well.
+    pub failure: Option<String>,
+    /// What it printed, errors included.
+    pub output: String,
+}
+
 /// Reply to [`super::Uname`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnameInfo {
