@@ -119,6 +119,8 @@ pub(crate) struct Place {
     pub(crate) asks: Asks,
     /// In the card's memory.
     pub(crate) vram: bool,
+    /// A range of shared virtual memory, not a buffer.
+    pub(crate) shared: bool,
 }
 
 impl Place {
@@ -217,6 +219,7 @@ impl Job {
             size: buffer.size,
             asks: asks(kind.attribute != PLAIN),
             vram: kind.memory == VRAM,
+            shared: false,
         });
         let ranges = (0..).zip(RANGES).map(|(index, range)| Place {
             name: range.name,
@@ -224,6 +227,7 @@ impl Job {
             size: Size(range.size),
             asks: asks(range.flags.has(SvmFlags::COHERENT)),
             vram: range.vram,
+            shared: true,
         });
         buffers.chain(ranges)
     }

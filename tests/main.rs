@@ -23,6 +23,7 @@ mod model;
 mod others;
 mod parameters;
 mod policies;
+mod power;
 mod probe;
 mod refusals;
 mod resources;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         model::SCENARIOS,
         fragments::SCENARIOS,
         lifecycle::SCENARIOS,
+        power::SCENARIOS,
         refusals::SCENARIOS,
     ]
     .concat();

@@ -223,6 +223,21 @@ impl Stage {
         vm.power_off()
     }
 
+    /// Performs on a VM of one's own, which is ended; the shared one waits.
+    pub(crate) fn alone(
+        &mut self,
+        vm: Vm,
+        act: impl FnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<()> {
+        let shared = self.vm.replace(vm);
+        let clients = std::mem::take(&mut self.clients);
+        let result = act(self);
+        let own = std::mem::replace(&mut self.vm, shared);
+        self.clients = clients;
+        result?;
+        self.finish(own.context("the scenario's VM is gone")?)
+    }
+
     /// Closes what scenarios left open and unloads every module that is not stock.
     fn clean(&mut self) -> Result<()> {
         self.close_all()?;
