@@ -149,16 +149,20 @@ kernel::sync::global_lock! {
     unsafe(uninit) static PLAN: SpinLock<Option<Switches>> = None;
 }
 
-/// The slot of a device whose policy is in [`Slot::table`] alone.
+/// The slot of a device whose policy is in [`Slot::table`] alone, if it is the first one: most machines
+/// have one, and its place needs no look-up.
 #[inline(always)]
 pub(super) fn quick(device: Device) -> Option<&'static Slot> {
-    // Most machines have one.
-    let [first, others @ ..] = &SLOTS;
-    let is_it = |slot: &&'static Slot| slot.quick.load(Relaxed) == device.0;
-    if is_it(&first) {
-        return Some(first);
-    }
-    others.iter().find(is_it)
+    let [first, ..] = &SLOTS;
+    (first.quick.load(Relaxed) == device.0).then_some(first)
+}
+
+/// The slot of a device whose policy is in [`Slot::table`] alone.
+#[inline(always)]
+pub(super) fn quick_among_all(device: Device) -> Option<&'static Slot> {
+    SLOTS
+        .iter()
+        .find(|slot| slot.quick.load(Relaxed) == device.0)
 }
 
 /// The slot of a device, if it is known.

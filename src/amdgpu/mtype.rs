@@ -42,18 +42,36 @@ pub(super) struct RewriteRequest;
 
 impl EditArguments for RewriteRequest {
     #[inline(always)]
-    fn edit(mut arguments: Arguments) {
-        let Some(slot) = devices::quick(Device(arguments.register::<DEVICE>())) else {
-            return edit_slowly(arguments);
-        };
-        if is_coherent(arguments.register::<BUFFER>()) {
-            return edit_slowly(arguments);
+    fn edit(arguments: Arguments) {
+        match devices::quick(device(&arguments)) {
+            Some(slot) if !is_coherent(&arguments) => edit_quickly(arguments, slot),
+            _ => edit_otherwise(arguments),
         }
-        let answer = slot.table().answer(request(&arguments), entry(&arguments));
-        // The upper half of the register means nothing for a 32 bit argument.
-        arguments.flip_register::<VM_FLAGS>(answer.flipped().into());
-        slot.count(answer.cell());
     }
+}
+
+/// The short way.
+#[inline(always)]
+fn edit_quickly(mut arguments: Arguments, slot: &Slot) {
+    let answer = slot.table().answer(request(&arguments), entry(&arguments));
+    // The upper half of the register means nothing for a 32 bit argument.
+    arguments.flip_register::<VM_FLAGS>(answer.flipped().into());
+    slot.count(answer.cell());
+}
+
+/// The short way for GPUs behind the first, and for all the rest the long way. Not part of the hook, so
+/// that there the first GPU's short way is straight.
+#[inline(never)]
+fn edit_otherwise(arguments: Arguments) {
+    match devices::quick_among_all(device(&arguments)) {
+        Some(slot) if !is_coherent(&arguments) => edit_quickly(arguments, slot),
+        _ => edit_slowly(arguments),
+    }
+}
+
+#[inline(always)]
+fn device(arguments: &Arguments) -> Device {
+    Device(arguments.register::<DEVICE>())
 }
 
 #[inline(always)]
@@ -72,7 +90,8 @@ fn entry(arguments: &Arguments) -> EntryFlags {
 }
 
 #[inline(always)]
-fn is_coherent(buffer: u64) -> bool {
+fn is_coherent(arguments: &Arguments) -> bool {
+    let buffer = arguments.register::<BUFFER>();
     // SAFETY: the function's third argument is null or a live `struct amdgpu_bo`.
     buffer != 0 && unsafe { layout::BUFFER_FLAGS.read::<u64>(buffer) } & COHERENT != 0
 }
@@ -81,9 +100,8 @@ fn is_coherent(buffer: u64) -> bool {
 #[cold]
 #[inline(never)]
 fn edit_slowly(arguments: Arguments) {
-    let device = Device(arguments.register::<DEVICE>());
     // SAFETY: the function's first argument is a live device, and hooks are set after `layout::learn`.
-    let Some(slot) = (unsafe { devices::learn(device) }) else {
+    let Some(slot) = (unsafe { devices::learn(device(&arguments)) }) else {
         return;
     };
     decide(arguments, slot);
@@ -96,7 +114,7 @@ fn decide(mut arguments: Arguments, slot: &Slot) {
     let mapping = Mapping {
         request,
         entry: entry(&arguments),
-        coherent: is_coherent(arguments.register::<BUFFER>()),
+        coherent: is_coherent(&arguments),
         // SAFETY: the function's second argument is null or a live `struct amdgpu_vm`.
         compute: rules.compute_only && unsafe { is_compute(vm) },
     };

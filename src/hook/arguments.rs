@@ -9,7 +9,7 @@
 pub(crate) use super::registration::{is_stuck, park, ArmError};
 use super::registration::{saved_registers, Registration};
 use super::symbol::Site;
-use core::ptr::NonNull;
+use core::{arch::asm, mem::offset_of, ptr::NonNull};
 use kernel::{bindings, prelude::*};
 
 /// What runs at the entry of a hooked function.
@@ -32,29 +32,32 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Where the register of the `N`th argument is saved.
-    #[inline(always)]
-    fn register_place<const N: usize>(&self) -> *mut u64 {
+    /// Where the register of the `N`th argument is saved, in bytes from the beginning of the registers.
+    const fn register_offset<const N: usize>() -> usize {
         const {
             assert!(
                 1 <= N && N <= 6,
                 "x86-64 passes six integers or pointers in registers"
             );
         }
-        let regs = self.regs.as_ptr();
-        // SAFETY: by the type's invariants this stays inside the saved registers.
-        let place = unsafe {
-            match N {
-                1 => &raw mut (*regs).di,
-                2 => &raw mut (*regs).si,
-                3 => &raw mut (*regs).dx,
-                4 => &raw mut (*regs).cx,
-                5 => &raw mut (*regs).r8,
-                _ => &raw mut (*regs).r9,
-            }
-        };
+        match N {
+            1 => offset_of!(bindings::pt_regs, di),
+            2 => offset_of!(bindings::pt_regs, si),
+            3 => offset_of!(bindings::pt_regs, dx),
+            4 => offset_of!(bindings::pt_regs, cx),
+            5 => offset_of!(bindings::pt_regs, r8),
+            _ => offset_of!(bindings::pt_regs, r9),
+        }
+    }
+
+    /// Where the register of the `N`th argument is saved.
+    #[inline(always)]
+    fn register_place<const N: usize>(&self) -> *mut u64 {
         // On x86-64 an unsigned long has 64 bits.
-        place.cast()
+        self.regs
+            .as_ptr()
+            .wrapping_byte_add(Self::register_offset::<N>())
+            .cast()
     }
 
     /// The `N`th argument, which must be one of the first six and no floating point number or
@@ -75,8 +78,17 @@ impl Arguments {
     /// Flips bits of the `N`th argument; see [`Arguments::register`].
     #[inline(always)]
     pub(crate) fn flip_register<const N: usize>(&mut self, bits: u64) {
+        // In one instruction, although the compiler may have the argument at hand.
         // SAFETY: by the type's invariants.
-        unsafe { *self.register_place::<N>() ^= bits };
+        unsafe {
+            asm!(
+                "xor qword ptr [{regs} + {place}], {bits}",
+                regs = in(reg) self.regs.as_ptr(),
+                place = const { Self::register_offset::<N>() },
+                bits = in(reg) bits,
+                options(nostack),
+            );
+        }
     }
 
     /// Where the `N`th argument is on the stack.
