@@ -22,6 +22,8 @@ pub(super) enum Accelerator {
     Kvm,
     /// Translated.
     Tcg,
+    /// Translated, on one CPU whose clock goes on by 1 ns with each instruction.
+    Counting,
 }
 
 impl Accelerator {
@@ -40,6 +42,11 @@ impl Accelerator {
         }
     }
 
+    /// The only one that counts instructions.
+    pub(super) fn counting() -> &'static [Accelerator] {
+        &[Self::Counting]
+    }
+
     /// Leaves the note that KVM does not work here.
     pub(super) fn note_failure(qemu: &Qemu) {
         // Without the note the next boot only tries again.
@@ -47,19 +54,41 @@ impl Accelerator {
     }
 
     /// QEMU's words for it.
-    pub(super) fn arguments(self) -> [&'static str; 4] {
+    pub(super) fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Kvm => &["-accel", "kvm", "-cpu", "host", "-smp", "2"],
+            Self::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"],
+            // One CPU: the instructions of all CPUs drive one clock. `sleep=on`: while the guest waits for the
+            // emulated GPU, which runs outside, its clock goes with the host's; with `off` it would jump to the
+            // driver's next timeout at once.
+            Self::Counting => &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,align=off,sleep=on",
+                "-cpu",
+                "max",
+                "-smp",
+                "1",
+            ],
+        }
+    }
+
+    /// How many times longer than usual the guest takes for something.
+    pub(super) fn patience(self) -> u32 {
+        match self {
+            Self::Kvm | Self::Tcg => 1,
+            Self::Counting => 5,
         }
     }
 
     /// How long a boot may take: under TCG on a busy machine, or until a silent KVM is given up.
     pub(super) fn boot_limit(self) -> Duration {
-        Duration::from_secs(match self {
-            Self::Kvm => 20,
-            Self::Tcg => 240,
-        })
+        self.patience()
+            * Duration::from_secs(match self {
+                Self::Kvm => 20,
+                Self::Tcg | Self::Counting => 240,
+            })
     }
 }
 
@@ -68,6 +97,7 @@ impl fmt::Display for Accelerator {
         f.write_str(match self {
             Self::Kvm => "KVM",
             Self::Tcg => "TCG",
+            Self::Counting => "TCG, counting instructions",
         })
     }
 }

@@ -66,6 +66,8 @@ pub struct VmOptions {
     pub logs: Option<PathBuf>,
     /// First part of the logs' names.
     pub name: String,
+    /// One CPU whose clock, and so its TSC, goes on by 1 ns with each instruction that it executes.
+    pub counting: bool,
 }
 
 impl Default for VmOptions {
@@ -77,6 +79,7 @@ impl Default for VmOptions {
             files: Vec::new(),
             logs: None,
             name: "vm".into(),
+            counting: false,
         }
     }
 }
@@ -90,6 +93,7 @@ pub struct Vm {
     hello: Hello,
     log: PathBuf,
     next: u64,
+    patience: u32,
     _folder: TempDir,
 }
 
@@ -101,7 +105,11 @@ impl Vm {
         let base = initramfs::base(kernel, &firmware(&options.gpus), ui)?;
         ui.step("boot the VM", |step| {
             let mut broken = false;
-            for accelerator in Accelerator::candidates(&qemu) {
+            let candidates = match options.counting {
+                true => Accelerator::counting(),
+                false => Accelerator::candidates(&qemu),
+            };
+            for accelerator in candidates {
                 step.detail(format!("with {accelerator}"));
                 match Self::start(kernel, &qemu, &program, &base, &options, *accelerator) {
                     Ok(vm) => {
@@ -190,6 +198,7 @@ impl Vm {
             hello,
             log,
             next: 0,
+            patience: accelerator.patience(),
             _folder: folder,
         };
         let limit = accelerator.boot_limit();
@@ -223,7 +232,7 @@ impl Vm {
     }
 
     fn outcome<C: Call>(&mut self, request: Request) -> Result<Result<C::Reply, Failure>> {
-        let limit = limit(&request);
+        let limit = self.patience * limit(&request);
         let name = request.name();
         let id = self.next;
         self.next += 1;
@@ -376,7 +385,6 @@ fn machine_arguments(command: &mut std::process::Command, memory: u32, accelerat
             "-m",
             &format!("{memory}M"),
         ])
-        .args(["-smp", "2"])
         .args(accelerator.arguments());
 }
 
