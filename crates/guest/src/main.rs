@@ -6,6 +6,7 @@
 //! thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
 //! host sees QEMU end instead of waiting.
 
+mod count;
 mod drm;
 mod fail;
 mod files;

@@ -300,6 +300,21 @@ calls! {
         /// How large it is.
         size: Size,
     } -> Bytes;
+    /// Map and unmap a buffer again and again and count the ticks that each takes; in between SDMA finishes.
+    CountMaps {
+        /// Which client.
+        client: ClientId,
+        /// The buffer.
+        handle: Handle,
+        /// GPU address.
+        va: Va,
+        /// Bytes to map, from the buffer's first on.
+        size: Size,
+        /// `AMDGPU_VM_*`.
+        flags: VmFlags,
+        /// How many rounds.
+        rounds: u32,
+    } -> CountedMaps;
     /// Let SDMA write `value` through the client's address space into a buffer of its own, and read it back by mmap.
     Submit {
         /// Which client.

@@ -15,7 +15,7 @@ use crate::kfd::Kfd;
 use crate::kmsg::Log;
 use crate::process::Processes;
 use crate::storm::Storms;
-use crate::{files, modules, port, power};
+use crate::{count, files, modules, port, power};
 
 /// What lives as long as the conversation.
 struct Guest {
@@ -153,6 +153,7 @@ impl Guest {
             Request::GpuCopy(r) => value(self.clients.get(r.client)?.copy(&r.copies)?),
             Request::Paint(r) => value(self.clients.get(r.client)?.paint(&r)?),
             Request::Sample(r) => value(Bytes(self.clients.get(r.client)?.sample(&r)?)),
+            Request::CountMaps(r) => value(count::maps(self.clients.get(r.client)?, &r)?),
             Request::Submit(r) => value(self.clients.get(r.client)?.submit(r.value, r.domain)?),
             Request::StormStart(r) => value(self.storms.start(&r)?),
             Request::StormWait(r) => value(self.storms.wait(r.storm, r.rounds)?),

@@ -167,6 +167,17 @@ pub struct UsageBytes {
     pub gtt: Size,
 }
 
+/// Reply to [`super::CountMaps`]; all in ticks of the TSC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedMaps {
+    /// Each round's map.
+    pub map: Vec<u64>,
+    /// Each round's unmap.
+    pub unmap: Vec<u64>,
+    /// What reading the clock itself takes.
+    pub own: u64,
+}
+
 /// Reply to [`super::Submit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
