@@ -9,7 +9,7 @@ export KERNEL
 
 .DEFAULT_GOAL := modules
 
-.PHONY: modules modules_install clean demo check fmt tidy help
+.PHONY: modules modules_install clean demo check bench fmt tidy help
 
 modules modules_install:
 	@test -e $(KDIR)/Makefile || { \
@@ -23,13 +23,14 @@ modules modules_install:
 clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
 
-demo check fmt tidy:
+demo check bench fmt tidy:
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh $@ $(ARGS)
 
 help:
 	@echo "make              build rmcp.ko for KDIR=$(KDIR)"
 	@echo "make demo         set up all that is needed and show the main job in a VM"
 	@echo "make check        set up all that is needed and run every test (KERNEL=<target>|all)"
+	@echo "make bench        count the instructions that rmcp costs and compare them with stock"
 	@echo "make fmt          format all Rust code"
 	@echo "make tidy         check the house rules"
 	@echo "cargo xtask --help explains the rest; ARGS=… is handed over to it"

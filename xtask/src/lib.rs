@@ -6,6 +6,7 @@
 //! [`root::Root`]; [`vm`] boots the two together with an emulated GPU; [`demo`] and [`check`] judge.
 
 pub mod apt;
+pub mod bench;
 pub mod cache;
 pub mod check;
 pub mod demo;

@@ -12,7 +12,7 @@ use xtask::disk::human;
 use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;
-use xtask::{check, demo, module, project, tidy};
+use xtask::{bench, check, demo, module, project, tidy};
 
 /// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
 ///
@@ -43,6 +43,23 @@ enum Task {
         /// Write the outcome for machines to this file
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+    },
+    /// Count the instructions that rmcp costs and compare them with stock
+    ///
+    /// For single calls of the hooked function and for mapping and unmapping, with each switch and with other ways to
+    /// the same effect. Takes some ten minutes. A goal that is missed is told, and is no failure.
+    Bench {
+        #[command(flatten)]
+        which: Which,
+        /// Write all figures for machines to this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Write the tables into docs/performance.md
+        #[arg(long)]
+        write: bool,
+        /// How often each buffer is mapped and unmapped
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        rounds: u32,
     },
     /// Run every test and end with one line: N passed, N failed
     ///
@@ -143,6 +160,20 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             });
+        }
+        Task::Bench {
+            which,
+            json,
+            write,
+            rounds,
+        } => {
+            let kernel = which.prepare(ui)?;
+            let options = bench::Options {
+                json,
+                write,
+                rounds,
+            };
+            bench::run(&kernel, &options, ui)?;
         }
         Task::Check {
             which,
