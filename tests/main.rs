@@ -9,6 +9,7 @@
 //! A part of a name as argument runs the scenarios that match, as with any Rust test. `KERNEL` names the kernel.
 
 mod altered;
+mod bench;
 mod boot;
 mod clients;
 mod conflicts;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         drain::SCENARIOS,
         model::SCENARIOS,
         fragments::SCENARIOS,
+        bench::SCENARIOS,
         lifecycle::SCENARIOS,
         power::SCENARIOS,
         refusals::SCENARIOS,
