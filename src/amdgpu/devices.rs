@@ -51,8 +51,12 @@ pub(super) struct Slot {
     device: AtomicU64,
     /// The same, but [`Device::NONE`] while the policy asks for the client, so that [`Slot::table`] is not enough.
     quick: AtomicU64,
-    /// The memory type policy for buffers that do not ask for coherence. Never null after `start`.
+    /// The memory type policy for buffers that do not ask for coherence. Not null where `quick` is set.
     table: AtomicPtr<Table>,
+    /// The same device, but only while the policy asks for the client.
+    by_client: AtomicU64,
+    /// The memory type policy for compute VMs, as `table`. Not null where `by_client` is set.
+    compute_table: AtomicPtr<Table>,
     /// The whole memory type policy: [`Rules::to_word`].
     rules: AtomicU32,
     /// The fragment policy: [`Limits::to_word`].
@@ -68,6 +72,8 @@ impl Slot {
             device: AtomicU64::new(Device::NONE.0),
             quick: AtomicU64::new(Device::NONE.0),
             table: AtomicPtr::new(ptr::null_mut()),
+            by_client: AtomicU64::new(Device::NONE.0),
+            compute_table: AtomicPtr::new(ptr::null_mut()),
             rules: AtomicU32::new(Rules::KEEP.to_word()),
             limits: AtomicU32::new(Limits::KEEP.to_word()),
             cells: AtomicUsize::new(0),
@@ -89,6 +95,28 @@ impl Slot {
         // SAFETY: only `apply` writes it, from a `&'static Table`, and does so before the device is
         // known by which a hook finds the slot.
         unsafe { &*self.table.load(Relaxed) }
+    }
+
+    /// The table for a mapping of a client, for a device that the slot was found by. `None` while the
+    /// policy changes.
+    #[inline(always)]
+    pub(super) fn table_of(
+        &self,
+        device: Device,
+        is_compute: impl FnOnce() -> bool,
+    ) -> Option<&'static Table> {
+        if self.quick.load(Relaxed) == device.0 {
+            return Some(self.table());
+        }
+        if self.by_client.load(Relaxed) != device.0 {
+            return None;
+        }
+        Some(if is_compute() {
+            // SAFETY: as in `table`.
+            unsafe { &*self.compute_table.load(Relaxed) }
+        } else {
+            Table::other_clients()
+        })
     }
 
     /// The memory type policy.
@@ -117,17 +145,28 @@ impl Slot {
         let rules = switches.rules(address);
         let limits = switches.limits(address, self.limits());
         self.limits.store(limits.to_word(), Relaxed);
-        // Each of these three stores leaves a policy that is wholly the old or wholly the new one for
-        // each call: where `quick` is set, `table` says the same as one of the two `rules`.
-        match Table::of(rules) {
-            Some(table) => {
-                self.table.store(ptr::from_ref(table).cast_mut(), Relaxed);
+        // Each of these stores leaves a policy that is wholly the old or wholly the new one for each
+        // call: where `quick` is set, `table` says the same as one of the two `rules`, and where
+        // `by_client` is set, `compute_table` does.
+        let device = self.device.load(Relaxed);
+        let raw = |table| ptr::from_ref::<Table>(table).cast_mut();
+        match (Table::of(rules), Table::of_compute(rules)) {
+            (Some(table), _) => {
+                self.table.store(raw(table), Relaxed);
                 self.rules.store(rules.to_word(), Relaxed);
-                self.quick.store(self.device.load(Relaxed), Relaxed);
+                self.by_client.store(Device::NONE.0, Relaxed);
+                self.quick.store(device, Relaxed);
             }
-            None => {
+            (None, Some(table)) => {
+                self.compute_table.store(raw(table), Relaxed);
                 self.rules.store(rules.to_word(), Relaxed);
                 self.quick.store(Device::NONE.0, Relaxed);
+                self.by_client.store(device, Relaxed);
+            }
+            (None, None) => {
+                self.rules.store(rules.to_word(), Relaxed);
+                self.quick.store(Device::NONE.0, Relaxed);
+                self.by_client.store(Device::NONE.0, Relaxed);
             }
         }
     }
@@ -135,6 +174,7 @@ impl Slot {
     /// Is no longer known by its device. The lock is held.
     fn forget(&self) {
         self.quick.store(Device::NONE.0, Relaxed);
+        self.by_client.store(Device::NONE.0, Relaxed);
         self.device.store(Device::NONE.0, Relaxed);
         self.rules.store(Rules::KEEP.to_word(), Relaxed);
         self.limits.store(Limits::KEEP.to_word(), Relaxed);
@@ -155,14 +195,6 @@ kernel::sync::global_lock! {
 pub(super) fn quick(device: Device) -> Option<&'static Slot> {
     let [first, ..] = &SLOTS;
     (first.quick.load(Relaxed) == device.0).then_some(first)
-}
-
-/// The slot of a device whose policy is in [`Slot::table`] alone.
-#[inline(always)]
-pub(super) fn quick_among_all(device: Device) -> Option<&'static Slot> {
-    SLOTS
-        .iter()
-        .find(|slot| slot.quick.load(Relaxed) == device.0)
 }
 
 /// The slot of a device, if it is known.

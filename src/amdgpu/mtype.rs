@@ -3,9 +3,8 @@
 //! The memory type hook: what a mapping asks for is rewritten before the driver reads it.
 //!
 //! It runs at the entry of `gmc_v10_0_get_vm_pte`, for every mapping that is written on an RDNA1/2 GPU.
-//! The short way is for GPUs that are known, policies that do not ask for the client and buffers that
-//! do not ask for coherence: one look into a [`Table`](crate::logic::table::Table). Everything else
-//! takes the long way, which asks [`Rules::decide`](crate::logic::policy::Rules::decide) itself.
+//! The short way is for GPUs that are known and buffers that do not ask for coherence: one look into a
+//! [`Table`]. Everything else takes the long way, which asks [`Rules::decide`](crate::logic::policy::Rules::decide) itself.
 
 use super::{
     devices::{self, Device, Slot},
@@ -20,6 +19,7 @@ use crate::logic::{
     counters::Cell,
     mtype::{RequestedMtype, VmFlags},
     policy::{EntryFlags, Mapping},
+    table::Table,
 };
 
 /// The hooked function.
@@ -44,7 +44,7 @@ impl EditArguments for RewriteRequest {
     #[inline(always)]
     fn edit(arguments: Arguments) {
         match devices::quick(device(&arguments)) {
-            Some(slot) if !is_coherent(&arguments) => edit_quickly(arguments, slot),
+            Some(slot) if !is_coherent(&arguments) => edit_by(slot.table(), arguments, slot),
             _ => edit_otherwise(arguments),
         }
     }
@@ -52,21 +52,29 @@ impl EditArguments for RewriteRequest {
 
 /// The short way.
 #[inline(always)]
-fn edit_quickly(mut arguments: Arguments, slot: &Slot) {
-    let answer = slot.table().answer(request(&arguments), entry(&arguments));
+fn edit_by(table: &Table, mut arguments: Arguments, slot: &Slot) {
+    let answer = table.answer(request(&arguments), entry(&arguments));
     // The upper half of the register means nothing for a 32 bit argument.
     arguments.flip_register::<VM_FLAGS>(answer.flipped().into());
     slot.count(answer.cell());
 }
 
-/// The short way for GPUs behind the first, and for all the rest the long way. Not part of the hook, so
-/// that there the first GPU's short way is straight.
+/// The short way for GPUs behind the first and for policies that ask for the client, and for all the
+/// rest the long way. Not part of the hook, so that there the first GPU's short way is straight.
 #[inline(never)]
 fn edit_otherwise(arguments: Arguments) {
-    match devices::quick_among_all(device(&arguments)) {
-        Some(slot) if !is_coherent(&arguments) => edit_quickly(arguments, slot),
-        _ => edit_slowly(arguments),
+    let device = device(&arguments);
+    if let Some(slot) = devices::find(device) {
+        if !is_coherent(&arguments) {
+            let vm = arguments.register::<VM>();
+            // SAFETY: the function's second argument is null or a live `struct amdgpu_vm`.
+            let table = slot.table_of(device, || unsafe { is_compute(vm) });
+            if let Some(table) = table {
+                return edit_by(table, arguments, slot);
+            }
+        }
     }
+    edit_slowly(arguments)
 }
 
 #[inline(always)]

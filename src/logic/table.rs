@@ -4,8 +4,7 @@
 //!
 //! The hook runs for every mapping, so it does not think: [`Rules::decide`] is asked at compile time
 //! for every request that there is, and the hook finds the answer with two masks and one load. What
-//! the tables leave out is rare and takes the long way: buffers that ask for coherence, and policies
-//! that are strict or depend on the client.
+//! the tables leave out is rare and takes the long way: buffers that ask for coherence.
 
 use super::{
     counters::Cell,
@@ -16,8 +15,9 @@ use super::{
 /// What a [`Table`] holds for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    flipped: u16,
-    cell: u16,
+    /// In units of [`VmFlags::MTYPE_SHIFT`].
+    flipped: u8,
+    cell: u8,
 }
 
 impl Answer {
@@ -27,23 +27,28 @@ impl Answer {
     };
 
     const fn new(asked: VmFlags, decision: &Decision) -> Self {
+        // Only bits of the memory type differ, which are four.
+        let flipped = (asked.raw() ^ decision.request.raw()) >> VmFlags::MTYPE_SHIFT;
+        let cell = Cell::mapping(asked.mtype(), decision).number();
+        assert!(flipped < 16 && cell < 256, "an answer is two bytes");
         Self {
-            // Only bits of the memory type differ, which are among the low 16.
-            flipped: (asked.raw() ^ decision.request.raw()) as u16,
-            cell: Cell::mapping(asked.mtype(), decision).number(),
+            flipped: flipped as u8,
+            cell: cell as u8,
         }
     }
 
     /// The bits of the request that change: some of [`VmFlags::MTYPE_MASK`].
     #[inline(always)]
-    pub const fn flipped(&self) -> u16 {
-        self.flipped
+    pub const fn flipped(&self) -> u32 {
+        // `u32::from` is not const; the cast widens.
+        (self.flipped as u32) << VmFlags::MTYPE_SHIFT
     }
 
     /// The number of the cell in which the mapping is counted.
     #[inline(always)]
     pub const fn cell(&self) -> u16 {
-        self.cell
+        // As above.
+        self.cell as u16
     }
 }
 
@@ -58,6 +63,7 @@ pub struct Table {
 }
 
 impl Table {
+    /// `rules` must not ask for the client, unless it is for clients that KFD has not made compute VMs.
     const fn new(rules: Rules) -> Self {
         let mut answers = [[Answer::NOTHING; ENTRIES]; REQUESTS];
         let mut row = 0;
@@ -88,7 +94,22 @@ impl Table {
         &self.answers[row][column]
     }
 
-    /// The table of these rules. `None` when they are strict or look at the client.
+    /// The table of these rules for compute VMs; the others are for [`Table::other_clients`] when the rules
+    /// ask for the client.
+    pub fn of_compute(rules: Rules) -> Option<&'static Self> {
+        Self::of(Rules {
+            compute_only: false,
+            ..rules
+        })
+    }
+
+    /// The table of all rules that ask for the client, for those that they leave alone.
+    #[inline(always)]
+    pub fn other_clients() -> &'static Self {
+        &OTHER_CLIENTS
+    }
+
+    /// The table of these rules. `None` when they look at the client, which no table knows.
     pub fn of(rules: Rules) -> Option<&'static Self> {
         let rules = rules.shortened();
         let index = VARIANTS.iter().position(|variant| *variant == rules)?;
@@ -119,25 +140,35 @@ const NOT_NAMED: Rules = Rules {
     ..Rules::KEEP
 };
 
-const fn rules(mtype: Policy, scope: Scope) -> Rules {
+const fn rules(mtype: Policy, scope: Scope, strict: bool) -> Rules {
     Rules {
         mtype,
         scope,
+        strict,
         ..Rules::KEEP
     }
 }
 
 /// All shortened rules that have a table.
-const VARIANTS: [Rules; 8] = [
+const VARIANTS: [Rules; 11] = [
     NOT_NAMED,
     Rules::KEEP,
-    rules(Policy::Nc, Scope::All),
-    rules(Policy::Nc, Scope::Vram),
-    rules(Policy::Nc, Scope::System),
-    rules(Policy::Uc, Scope::All),
-    rules(Policy::Uc, Scope::Vram),
-    rules(Policy::Uc, Scope::System),
+    rules(Policy::Nc, Scope::All, false),
+    rules(Policy::Nc, Scope::Vram, false),
+    rules(Policy::Nc, Scope::System, false),
+    rules(Policy::Nc, Scope::All, true),
+    rules(Policy::Nc, Scope::Vram, true),
+    rules(Policy::Nc, Scope::System, true),
+    rules(Policy::Uc, Scope::All, false),
+    rules(Policy::Uc, Scope::Vram, false),
+    rules(Policy::Uc, Scope::System, false),
 ];
+
+/// Which client it is matters before anything that such rules can differ in.
+static OTHER_CLIENTS: Table = Table::new(Rules {
+    compute_only: true,
+    ..Rules::KEEP
+});
 
 static TABLES: [Table; VARIANTS.len()] = {
     let mut tables = [const { Table::new(Rules::KEEP) }; VARIANTS.len()];

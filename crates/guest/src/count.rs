@@ -56,23 +56,20 @@ enum Turn {
     Usual,
     /// Everybody else's first.
     Theirs,
-    /// Ours, as long as we want to run.
+    /// Ours, until we sleep.
     Ours,
 }
 
 impl Turn {
     fn take(self) -> Result<()> {
-        let policy = match self {
-            Self::Usual | Self::Ours => libc::SCHED_OTHER,
-            Self::Theirs => libc::SCHED_IDLE,
+        let (policy, priority) = match self {
+            Self::Usual => (libc::SCHED_OTHER, 0),
+            Self::Theirs => (libc::SCHED_IDLE, 0),
+            Self::Ours => (libc::SCHED_FIFO, 1),
         };
-        // No real-time policy: there the scheduler's wake-ups take another way, of a thousand instructions more.
-        let nice = match self {
-            Self::Usual => 0,
-            Self::Theirs | Self::Ours => -20,
+        let parameters = libc::sched_param {
+            sched_priority: priority,
         };
-        rustix::process::setpriority_process(None, nice).tried(|| format!("nice {nice}"))?;
-        let parameters = libc::sched_param { sched_priority: 0 };
         // SAFETY: The call reads the structure, which lives until it returns.
         if unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) } != 0 {
             return Err(std::io::Error::last_os_error())

@@ -200,14 +200,14 @@ fn decisions_say_what_is_written_and_why() {
 fn tables_say_what_the_policy_says() {
     let mut looked_up = 0;
     everything(|rules, buffer, vm_flags, before, compute| {
-        let Some(table) = Table::of(rules) else {
-            let strict = rules.strict && rules.mtype == Policy::Nc;
-            assert!(
-                (rules.compute_only || strict) && rules.named,
-                "{rules:?} has no table"
-            );
-            return;
+        let asks = rules.compute_only && rules.named;
+        assert_eq!(Table::of(rules).is_none(), asks, "{rules:?}");
+        let table = match (asks, compute) {
+            (false, _) => Table::of(rules),
+            (true, true) => Table::of_compute(rules),
+            (true, false) => Some(Table::other_clients()),
         };
+        let table = table.unwrap();
         if is_coherent(buffer) {
             return;
         }
@@ -216,7 +216,7 @@ fn tables_say_what_the_policy_says() {
         let decision = rules.decide(mapping(buffer, vm_flags, before, compute));
         assert!(!decision.hide_buffer);
         assert_eq!(
-            vm_flags ^ u32::from(answer.flipped()),
+            vm_flags ^ answer.flipped(),
             decision.request.raw(),
             "{rules:?} {vm_flags:#x} {before:#x}"
         );

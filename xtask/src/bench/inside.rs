@@ -19,6 +19,13 @@ const HOT: &[&str] = &[
     "rmcp::hook::replacement::run::<",
 ];
 
+/// What runs once for a device that is met for the first time, and is not followed: it takes the lock of the list of
+/// devices.
+const ONCE: &[&str] = &[
+    "rmcp::amdgpu::devices::learn",
+    "rmcp::amdgpu::devices::arrives",
+];
+
 /// How the kernel is returned to; no function that is called.
 const RETURN: &str = "__x86_return_thunk";
 
@@ -52,6 +59,8 @@ pub struct Hot {
     pub instructions: usize,
     /// What it can call outside of the module.
     pub calls: BTreeSet<String>,
+    /// What it calls once for a device.
+    pub once: BTreeSet<String>,
     /// Indirect calls and jumps, whose targets the listing does not tell.
     pub indirect: usize,
     /// Instructions that lock the bus.
@@ -155,6 +164,7 @@ fn follow(listing: &Listing, root: &str) -> Hot {
         functions: 0,
         instructions: 0,
         calls: BTreeSet::new(),
+        once: BTreeSet::new(),
         indirect: 0,
         locked: 0,
     };
@@ -162,6 +172,10 @@ fn follow(listing: &Listing, root: &str) -> Hot {
     let mut left = vec![root];
     while let Some(name) = left.pop() {
         if !seen.insert(name) {
+            continue;
+        }
+        if ONCE.contains(&name) {
+            hot.once.insert(name.to_owned());
             continue;
         }
         let Some(steps) = functions.get(name) else {
@@ -219,6 +233,17 @@ mod tests {
             found[0].breaches(),
             ["__kmalloc_noprof", "1 instructions that lock the bus"]
         );
+    }
+
+    #[test]
+    fn what_runs_once_for_a_device_is_told_apart() {
+        let listing = listing(&[
+            (ENTER, &[to(ONCE[0]), to(RETURN)]),
+            (ONCE[0], &[to("spin_lock")]),
+        ]);
+        let found = hot(&listing).unwrap();
+        assert!(found[0].breaches().is_empty());
+        assert_eq!(Vec::from_iter(&found[0].once), [ONCE[0]]);
     }
 
     #[test]

@@ -37,9 +37,17 @@ impl Listing {
     pub fn parse(text: &str) -> Listing {
         let mut listing = Listing::default();
         let mut name = String::new();
+        let mut section = String::new();
+        // Where functions begin, to find the one that an address lies in.
+        let mut begins: BTreeMap<(String, u64), String> = BTreeMap::new();
         for line in text.lines() {
-            if let Some(head) = head(line) {
+            if let Some(rest) = line.strip_prefix("Disassembly of section ") {
+                section = rest.trim_end_matches(':').to_owned();
+                continue;
+            }
+            if let Some((address, head)) = head(line) {
                 name = head.to_owned();
+                begins.insert((section.clone(), address), name.clone());
                 listing.functions.entry(name.clone()).or_default();
                 continue;
             }
@@ -49,10 +57,25 @@ impl Listing {
             if let Some(target) = relocation(line) {
                 // It tells where the instruction before it really leads.
                 if let Some(last @ Step::To(_)) = steps.last_mut() {
-                    *last = Step::To(target.to_owned());
+                    *last = Step::To(target);
                 }
             } else if let Some(instruction) = instruction(line) {
                 steps.push(step(instruction, &name));
+            }
+        }
+        // `.text+0xd6db` is what is four bytes further: it is counted from the end of the instruction.
+        for target in listing.functions.values_mut().flatten() {
+            let Step::To(place) = target else { continue };
+            let Some((section, offset)) = place.split_once("+0x") else {
+                continue;
+            };
+            let Ok(offset) = u64::from_str_radix(offset, 16) else {
+                continue;
+            };
+            let up_to = (section.to_owned(), offset + 4);
+            let found = begins.range(..=up_to).next_back();
+            if let Some((_, name)) = found.filter(|((of, _), _)| of == section) {
+                *target = Step::To(name.clone());
             }
         }
         // What looked like a jump inside of the function and had no relocation is one.
@@ -69,21 +92,23 @@ impl Listing {
 }
 
 /// `0000000000002850 <name>:`
-fn head(line: &str) -> Option<&str> {
+fn head(line: &str) -> Option<(u64, &str)> {
     let (address, rest) = line.split_once(" <")?;
-    let hex = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit());
-    rest.strip_suffix(">:").filter(|_| hex)
+    let address = u64::from_str_radix(address, 16).ok()?;
+    Some((address, rest.strip_suffix(">:")?))
 }
 
 /// `   28a3: R_X86_64_PLT32   name-0x4`
-fn relocation(line: &str) -> Option<&str> {
+fn relocation(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("R_X86_64_")?;
     let (_, target) = rest.split_once(char::is_whitespace)?;
     let target = target.trim();
-    Some(match target.rfind(['-', '+']) {
-        Some(at) if target[at + 1..].starts_with("0x") => &target[..at],
-        _ => target,
-    })
+    // A place in a section keeps its distance; of a function, it is that of the instruction's end.
+    let name = match target.rsplit_once("-0x") {
+        Some((name, _)) => name,
+        None => target,
+    };
+    Some(name.to_owned())
 }
 
 /// `    2850:  endbr64`
@@ -157,6 +182,11 @@ Disassembly of section .text:
 
 0000000000002900 <two>:
     2900:\tjmp    2950 <three+0x10>
+    2905:\tjne    290b <two+0xb>
+\t\t\t2907: R_X86_64_PLT32\t.text+0x291c
+
+0000000000002920 <four>:
+    2920:\tret
 ";
 
     #[test]
@@ -178,7 +208,7 @@ Disassembly of section .text:
                 to("__x86_return_thunk"),
             ]
         );
-        assert_eq!(listing.functions["two"], [to("three")]);
-        assert_eq!(listing.functions.len(), 3);
+        assert_eq!(listing.functions["two"], [to("three"), to("four")]);
+        assert_eq!(listing.functions.len(), 4);
     }
 }

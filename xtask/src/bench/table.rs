@@ -65,6 +65,7 @@ pub fn render(report: &Report) -> Result<String> {
         "functions",
         "instructions on all paths",
         "calls outside of the module",
+        "once for a device",
         "breaches",
     ])];
     hot.extend(inside.hot.iter().map(|one| {
@@ -74,6 +75,7 @@ pub fn render(report: &Report) -> Result<String> {
             one.functions.to_string(),
             one.instructions.to_string(),
             or_none(&calls),
+            or_none(&Vec::from_iter(&one.once)),
             or_none(&one.breaches()),
         ]
     }));
