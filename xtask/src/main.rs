@@ -58,8 +58,11 @@ enum Task {
         #[arg(long)]
         write: bool,
         /// How often each buffer is mapped and unmapped
-        #[arg(long, value_name = "N", default_value_t = 300)]
+        #[arg(long, value_name = "N", default_value_t = 100)]
         rounds: u32,
+        /// Leave out page tables written by the CPU, for which amdgpu is loaded a second time
+        #[arg(long)]
+        no_cpu: bool,
     },
     /// Run every test and end with one line: N passed, N failed
     ///
@@ -166,12 +169,14 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             json,
             write,
             rounds,
+            no_cpu,
         } => {
             let kernel = which.prepare(ui)?;
             let options = bench::Options {
                 json,
                 write,
                 rounds,
+                cpu: !no_cpu,
             };
             bench::run(&kernel, &options, ui)?;
         }

@@ -50,11 +50,13 @@ pub fn render(report: &Report) -> Result<String> {
         "Instructions of mapping and unmapping a buffer in VRAM",
         sums(&report.rows)?,
     );
-    section(
-        &mut out,
-        "The same with page tables written by the CPU (amdgpu.vm_update_mode=3)",
-        sums(&report.cpu_rows)?,
-    );
+    if !report.cpu_rows.is_empty() {
+        section(
+            &mut out,
+            "The same with page tables written by the CPU (amdgpu.vm_update_mode=3)",
+            sums(&report.cpu_rows)?,
+        );
+    }
     section(
         &mut out,
         "How many rounds in a hundred took exactly that many, of map and of unmap the lesser (SDMA)",
