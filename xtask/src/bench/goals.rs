@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::calls::{ORDINARY, WITHOUT_BUFFER};
 use super::rounds::ratio;
 use super::setting::{DISABLED, STOCK, Setting};
 use super::{Report, Row};
@@ -57,14 +58,23 @@ pub fn judge(report: &Report) -> Result<Vec<Goal>> {
             sums(disabled),
             sums(stock),
         ),
-        call(report, stock)?,
+        call(report, stock, "a call", false)?,
+        call(report, stock, "a call with clients=compute", true)?,
         worst(
             report,
             stock,
             "64K",
             SMALL,
             "memory type only",
-            &|setting| setting.is_mtype_only(),
+            &|setting| setting.is_mtype_only() && !setting.asks_for_client(),
+        )?,
+        worst(
+            report,
+            stock,
+            "64K",
+            SMALL,
+            "memory type only with clients=compute",
+            &|setting| setting.is_mtype_only() && setting.asks_for_client(),
         )?,
         worst(
             report,
@@ -81,8 +91,8 @@ pub fn judge(report: &Report) -> Result<Vec<Goal>> {
         path(report),
         goal(
             format!("text and data below {SIZE} bytes"),
-            format!("{} bytes", report.inside.stays()),
-            report.inside.stays() < SIZE,
+            format!("{} bytes", report.inside.text_and_data()),
+            report.inside.text_and_data() < SIZE,
         ),
     ])
 }
@@ -116,16 +126,28 @@ fn same(wanted: &str, now: Vec<(String, u64)>, stock: Vec<(String, u64)>) -> Goa
     goal(wanted, found, complete && differ.is_empty())
 }
 
-/// The most that any setting of rmcp costs over stock, for any request.
-fn call(report: &Report, stock: &Row) -> Result<Goal> {
-    let over = report
-        .rmcp()
-        .flat_map(|row| row.over(stock))
-        .max_by_key(|(_, over)| *over);
-    let (what, over) = over.context("no call was counted")?;
+/// The most that a mapping that asks for nothing in particular costs over stock, with any such setting of rmcp.
+///
+/// Of other requests the driver's own share depends on the type: some take it 4 instructions less than the type that
+/// rmcp makes of them, which is no cost of the hook.
+fn call(report: &Report, stock: &Row, what: &str, asks_for_client: bool) -> Result<Goal> {
+    let mut most: Option<(i64, &str)> = None;
+    let rows = report.rmcp();
+    for row in rows.filter(|row| row.setting.asks_for_client() == asks_for_client) {
+        for (now, stock) in row.calls.iter().zip(&stock.calls) {
+            if ![ORDINARY, WITHOUT_BUFFER].contains(&now.request) {
+                continue;
+            }
+            let over = now.instructions as i64 - stock.instructions as i64;
+            if most.is_none_or(|(other, _)| over > other) {
+                most = Some((over, row.setting.name));
+            }
+        }
+    }
+    let (over, name) = most.context("no call was counted")?;
     Ok(goal(
-        format!("a call costs at most {CALL} instructions over stock, counters included"),
-        format!("{over} at most ({what})"),
+        format!("{what} costs at most {CALL} instructions over stock, counters included"),
+        format!("{over} at most ({name})"),
         over <= CALL as i64,
     ))
 }

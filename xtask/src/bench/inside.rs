@@ -12,12 +12,15 @@ use super::listing::{Listing, Step};
 use crate::kernel::Kernel;
 use crate::ui::failure;
 
-/// What runs for calls of the driver: everything that ftrace calls or sends tasks to.
+/// What runs for calls of the driver: everything that ftrace calls or sends tasks to, but for [`SET_UP`].
 const HOT: &[&str] = &[
     "rmcp::hook::arguments::enter::<",
     "rmcp::hook::replacement::redirect::<",
     "rmcp::hook::replacement::run::<",
 ];
+
+/// What runs when the driver sets up a device.
+const SET_UP: &str = "rmcp::amdgpu::fragment::SetUpDevice>";
 
 /// What runs once for a device that is met for the first time, and is not followed: it takes the lock of the list of
 /// devices.
@@ -29,10 +32,10 @@ const ONCE: &[&str] = &[
 /// How the kernel is returned to; no function that is called.
 const RETURN: &str = "__x86_return_thunk";
 
-/// Parts of the names of what a hot path may not call: allocation, locks, sleeping, printing, ends with a bang.
+/// Parts of the names of what a hot path may not call: allocation, locks, sleeping, printing, copying.
 const FORBIDDEN: &[&str] = &[
     "alloc", "kfree", "kvfree", "lock", "mutex", "sema", "down_", "up_", "wait", "sleep",
-    "schedule", "printk", "panic", "memcpy", "memset",
+    "schedule", "printk", "memcpy", "memset",
 ];
 
 /// Sizes and calls.
@@ -40,8 +43,10 @@ const FORBIDDEN: &[&str] = &[
 pub struct Inside {
     /// Bytes of code, without what is freed after init.
     pub text: u64,
-    /// Bytes of data: read-only, writeable, zeroed, and the kernel's tables about the module.
+    /// Bytes of data: read-only, writeable, zeroed.
     pub data: u64,
+    /// Bytes of the kernel's tables about the module: how to unwind its stack, what to patch, its parameters.
+    pub tables: u64,
     /// Bytes that are freed after init.
     pub init: u64,
     /// The functions of the hot path.
@@ -84,9 +89,9 @@ impl Hot {
 }
 
 impl Inside {
-    /// Everything that stays in memory.
+    /// What the module is made of.
     #[must_use]
-    pub fn stays(&self) -> u64 {
+    pub fn text_and_data(&self) -> u64 {
         self.text + self.data
     }
 
@@ -104,6 +109,7 @@ impl Inside {
         let mut inside = Inside {
             text: 0,
             data: 0,
+            tables: 0,
             init: 0,
             hot: Vec::new(),
         };
@@ -119,8 +125,13 @@ impl Inside {
                 &mut inside.init
             } else if sh_flags & u64::from(elf::SHF_EXECINSTR) != 0 {
                 &mut inside.text
-            } else {
+            } else if [".rodata", ".data", ".bss"]
+                .iter()
+                .any(|kind| name.starts_with(kind))
+            {
                 &mut inside.data
+            } else {
+                &mut inside.tables
             };
             *part += section.size();
         }
@@ -149,7 +160,9 @@ impl Inside {
 /// The hot functions of a listing, with all that they reach.
 fn hot(listing: &Listing) -> Result<Vec<Hot>> {
     let names = || listing.functions.keys();
-    let roots = names().filter(|name| HOT.iter().any(|hot| name.starts_with(hot)));
+    let roots = names()
+        .filter(|name| HOT.iter().any(|hot| name.starts_with(hot)))
+        .filter(|name| !name.ends_with(SET_UP));
     let found: Vec<Hot> = roots.map(|name| follow(listing, name)).collect();
     if found.is_empty() {
         bail!("rmcp.ko has none of the functions {HOT:?}; where has the hot path gone?");

@@ -17,7 +17,7 @@ pub mod table;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use guest::proto::DrmClose;
 use serde::Serialize;
 
@@ -39,9 +39,6 @@ use crate::vm::{Vm, VmOptions};
 const RMCP: &str = "rmcp";
 /// The guest kernel takes its time from the TSC, at the rate that it has here.
 const CMDLINE: &str = "tsc=reliable clocksource=tsc tsc_early_khz=1000000";
-/// How much time the scheduler keeps for ordinary threads beside real-time ones, which the counting thread is for the
-/// time of an ioctl. Waking one up would begin an account of that, with 1300 instructions; so it keeps none.
-const FAIR_SERVER: &str = "/sys/kernel/debug/sched/fair_server/cpu0/runtime";
 /// Which buffer the helper learns its arguments from.
 const LEARNT: usize = 1;
 
@@ -140,8 +137,6 @@ pub fn run(kernel: &Kernel, options: &Options, ui: &Ui) -> Result<()> {
         ..VmOptions::default()
     };
     let mut vm = Vm::boot(kernel, vm_options, ui)?;
-    vm.write(FAIR_SERVER, b"0\n")?
-        .map_err(|failure| anyhow!("{FAIR_SERVER}: {failure}"))?;
     let rows = ui.step("count, page tables by SDMA", |step| {
         step.detail("loading amdgpu");
         vm.load_amdgpu()?;

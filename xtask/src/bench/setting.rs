@@ -122,6 +122,12 @@ impl Setting {
         self.value("fragment_size") == Some("keep")
     }
 
+    /// Does it treat a client by what it is?
+    #[must_use]
+    pub fn asks_for_client(&self) -> bool {
+        self.value("clients") == Some("compute")
+    }
+
     /// The value of a switch that its name tells.
     fn value(&self, switch: &str) -> Option<&'static str> {
         self.name
@@ -149,6 +155,8 @@ mod tests {
         assert_eq!(of("mtype=nc fragment_size=9 (default)").cap(), Some(9));
         assert_eq!(of("mtype=uc fragment_size=keep").cap(), None);
         assert!(of("mtype=uc fragment_size=keep").is_mtype_only());
+        assert!(of("mtype=nc clients=compute fragment_size=9").asks_for_client());
+        assert!(!of("mtype=uc fragment_size=keep").asks_for_client());
         assert!(!of(STOCK).is_mtype_only() && !of(DISABLED).is_mtype_only());
     }
 

@@ -84,8 +84,8 @@ pub fn render(report: &Report) -> Result<String> {
     section(&mut out, "The module", hot);
     let _ = writeln!(
         out,
-        "\nrmcp.ko: {} bytes of text, {} of data, {} more that are freed after init.",
-        inside.text, inside.data, inside.init
+        "\nrmcp.ko: {} bytes of text, {} of data; {} of the kernel's tables about it, {} that are freed after init.",
+        inside.text, inside.data, inside.tables, inside.init
     );
     Ok(out)
 }
