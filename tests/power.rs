@@ -34,6 +34,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         returned,
     ),
     Scenario::new(
+        "power: a card that is pulled out while it is mapped",
+        Needs::Nothing,
+        pulled_out,
+    ),
+    Scenario::new(
         "power: rmcp.enable=0 on the kernel command line is a kill switch",
         Needs::Nothing,
         kill_switch,
@@ -240,6 +245,41 @@ fn settle(stage: &mut Stage, job: &Job, expected: fn(&Place) -> Mtype) -> Result
         }
     }
     last.context("KFD did not restore the job's mappings")
+}
+
+/// Nothing answers any more, then the kernel is told: amdgpu talks to a device that reads as ones.
+fn pulled_out(stage: &mut Stage) -> Result<()> {
+    let vm = stage.boot(VmOptions {
+        name: "pulled-out".into(),
+        ..VmOptions::default()
+    })?;
+    stage.alone(vm, |stage| {
+        stage.load_amdgpu()?;
+        stage.rmcp(&format!("mtype=uc fragment_size={CAP}"))?;
+        let layout = stage.layout(DEMO)?;
+        layout.map(stage)?;
+        demand_types(stage, &layout, Policy::Uc, |_| true)?;
+        let address = stage.pci_address(0)?;
+        if let Some(trouble) = stage.gpu_trouble() {
+            bail!("{trouble}");
+        }
+        let mark = stage.mark()?;
+        stage.pull_out(0);
+        stage.remove_device(&address)?;
+        let log = stage.log_since(mark)?;
+        demand!(
+            log.iter()
+                .any(|line| line.ends_with("device lost from bus!")),
+            "amdgpu did not notice: {log:?}"
+        );
+        stage.expect_state("armed")?;
+        stage.switch("mtype", "nc")?;
+        stage.close(layout)?;
+        stage.unload(AMDGPU)?;
+        stage.expect_state("waiting for amdgpu")?;
+        stage.unload(RMCP)?;
+        demand_gone(stage)
+    })
 }
 
 /// modprobe hands on what the kernel's command line says about a module.

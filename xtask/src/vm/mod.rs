@@ -275,6 +275,15 @@ impl Vm {
         &self.gpus[index]
     }
 
+    /// Pulls out the emulated GPU in slot `index`: from now on nothing answers the guest, as when a card has left its
+    /// slot. The GPUs behind it move up.
+    ///
+    /// # Panics
+    /// When the VM has fewer GPUs.
+    pub fn pull_out(&mut self, index: usize) {
+        drop(self.gpus.remove(index));
+    }
+
     /// How many emulated GPUs there are.
     #[must_use]
     pub fn gpus(&self) -> usize {
