@@ -143,15 +143,13 @@ impl Limits {
     #[inline(always)]
     #[must_use]
     pub const fn apply(self, asked: Fragment, directory: bool) -> Fragment {
-        let limit = if directory {
-            self.directory
-        } else {
-            self.table
+        let limit = match directory {
+            true => self.directory,
+            false => self.table,
         };
-        if asked.0 > limit.0 {
-            limit
-        } else {
-            asked
+        match asked.0 > limit.0 {
+            true => limit,
+            false => asked,
         }
     }
 }

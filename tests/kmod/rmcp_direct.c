@@ -14,6 +14,7 @@ void rmcp_direct_entered(void);
 /* Touches no register but the flags. */
 asm (
 "	.pushsection .text, \"ax\", @progbits\n"
+"	.balign 16\n"	/* To ftrace an odd address means a jump. */
 "	.type rmcp_direct_entered, @function\n"
 "	.globl rmcp_direct_entered\n"
 "rmcp_direct_entered:\n"
