@@ -11,8 +11,9 @@
 //! - inside the module's parameter lock, when a switch is written or `state` is read.
 //!
 //! Inside it the kernel takes its locks for kprobes, ftrace and text, those of the files of sysfs, and
-//! those of single PCI devices, the latter only if they are free. None of these is held by anyone who waits for [`ATTACHMENT`]. The notifier is
-//! registered and unregistered without it, because that takes the chain's lock.
+//! those of single PCI devices, the latter only if they are free. None of these is held by anyone who
+//! waits for [`ATTACHMENT`]. The notifier is registered and unregistered without it, because that takes
+//! the chain's lock.
 //!
 //! Holding [`ATTACHMENT`] also keeps the driver's code in memory, once the notifier is registered:
 //! the driver is freed only after its GOING event was delivered, and that waits for the lock. From

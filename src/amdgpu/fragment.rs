@@ -32,10 +32,10 @@ use kernel::prelude::*;
 
 /// The functions that write entries.
 pub(super) const WRITERS: [Target; 2] = [SDMA_UPDATE, CPU_UPDATE];
-/// The function that updates a range.
-pub(super) const RANGE: Target = PTES_UPDATE;
 /// Their names, for messages about both.
 pub(super) const WRITERS_NAMES: &str = "amdgpu_vm_sdma_update or amdgpu_vm_cpu_update";
+/// The function that updates a range.
+pub(super) const RANGE: Target = PTES_UPDATE;
 /// The function in which a device is set up.
 pub(super) const SETUP: Target = ADJUST_SIZE;
 
