@@ -173,7 +173,7 @@ fn largest(layout: &Layout, snapshot: &Snapshot) -> u8 {
 
 fn two(stage: &mut Stage) -> Result<()> {
     let mut vm = stage.boot(VmOptions {
-        gpus: vec![Chip::Navi10, Chip::Navi10],
+        gpus: vec![Chip::Navi10.into(), Chip::Navi10.into()],
         name: "devices".into(),
         ..VmOptions::default()
     })?;

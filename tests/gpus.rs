@@ -59,7 +59,7 @@ fn noretry(stage: &mut Stage) -> Result<()> {
 
 fn two(stage: &mut Stage) -> Result<()> {
     let mut vm = stage.boot(VmOptions {
-        gpus: vec![Chip::Navi10, Chip::Navi10],
+        gpus: vec![Chip::Navi10.into(), Chip::Navi10.into()],
         name: "two".into(),
         ..VmOptions::default()
     })?;

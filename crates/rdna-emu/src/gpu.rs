@@ -25,6 +25,9 @@ use thiserror::Error;
 const MIN_VRAM: ByteSize = ByteSize::mib(16);
 const MAX_VRAM: ByteSize = ByteSize::mib(4096);
 
+/// No chip has a smaller BAR.
+const MIN_BAR: ByteSize = ByteSize::mib(16);
+
 /// What to emulate and where.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -37,6 +40,9 @@ pub struct Options {
     pub log: Option<PathBuf>,
     /// Size of the video memory: a power of two, at least 16 MiB.
     pub vram: ByteSize,
+    /// How much of it the BAR shows, from its beginning on: a power of two, at least 16 MiB.
+    /// `None`: all of it (a large BAR).
+    pub bar: Option<ByteSize>,
     /// Writes every entry of a process's tables to the log when one of its buffers runs.
     pub log_tables: bool,
 }
@@ -49,6 +55,7 @@ impl Options {
             socket: socket.into(),
             log: None,
             vram: ByteSize::mib(256),
+            bar: None,
             log_tables: false,
         }
     }
@@ -68,6 +75,12 @@ impl Options {
     /// Sets the size of the video memory.
     pub fn vram(mut self, size: ByteSize) -> Self {
         self.vram = size;
+        self
+    }
+
+    /// Makes the BAR smaller than the video memory.
+    pub fn small_bar(mut self, size: ByteSize) -> Self {
+        self.bar = Some(size);
         self
     }
 }
@@ -133,11 +146,19 @@ impl Gpu {
                 "{vram} of video memory; expected a power of two from {MIN_VRAM} to {MAX_VRAM}"
             )));
         }
+        let bar = options.bar.unwrap_or(vram);
+        if !bar.bytes().is_power_of_two() || bar < MIN_BAR || bar > vram {
+            return Err(Error::Options(format!(
+                "a BAR of {bar}; expected a power of two from {MIN_BAR} to the video memory's {vram}"
+            )));
+        }
         let log = match &options.log {
             Some(path) => Some(File::create(path).map_err(io(|| log_name(path)))?),
             None => None,
         };
-        let memory = Memory::new(vram).map_err(io(|| format!("allocating {vram} of VRAM")))?;
+        let memory = Memory::new(vram)
+            .map_err(io(|| format!("allocating {vram} of VRAM")))?
+            .show_only(bar);
         let device = Device::new(
             options.chip.spec(),
             memory,

@@ -33,8 +33,8 @@ pub(crate) struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    /// The configuration space of `spec` with `vram` behind BAR 0.
-    pub(crate) fn new(spec: &Spec, vram: ByteSize) -> Self {
+    /// The configuration space of `spec` with a BAR 0 of `bar`.
+    pub(crate) fn new(spec: &Spec, bar: ByteSize) -> Self {
         let mut b = Bytes::zeroed(SIZE);
         b.put_u16(0, 0x1002);
         b.put_u16(2, spec.device_id);
@@ -68,7 +68,7 @@ impl ConfigSpace {
         w.put_u16(4, 0x0547);
         w.put(0x0c, &[0xff]);
         w.put(0x3c, &[0xff]);
-        let [low, high] = size_mask(vram);
+        let [low, high] = size_mask(bar);
         w.put_u32(BAR0, low);
         w.put_u32(BAR0 + 4, high);
         let [low, high] = size_mask(DOORBELLS);

@@ -21,6 +21,7 @@
 mod accelerator;
 pub mod actions;
 pub mod compute;
+mod gpu;
 pub mod initramfs;
 pub mod log;
 pub mod machine;
@@ -38,6 +39,7 @@ use rdna_emu::{Chip, Gpu};
 use tempfile::TempDir;
 
 use self::accelerator::Accelerator;
+pub use self::gpu::GpuOptions;
 use self::initramfs::{Base, GuestFile};
 use self::machine::Machine;
 use crate::kernel::Kernel;
@@ -54,8 +56,8 @@ const ROOT_PORTS: usize = 0x10;
 /// What to boot.
 #[derive(Debug, Clone)]
 pub struct VmOptions {
-    /// One emulated GPU per chip, each on its own PCIe root port.
-    pub gpus: Vec<Chip>,
+    /// The emulated GPUs, each on its own PCIe root port: chips (`Chip::Navi10.into()`), or more precisely.
+    pub gpus: Vec<GpuOptions>,
     /// Guest memory in MiB.
     pub memory: u32,
     /// Words to add to the kernel's command line.
@@ -73,7 +75,7 @@ pub struct VmOptions {
 impl Default for VmOptions {
     fn default() -> Self {
         Self {
-            gpus: vec![Chip::Navi10],
+            gpus: vec![Chip::Navi10.into()],
             memory: 2048,
             cmdline: String::new(),
             files: Vec::new(),
@@ -102,7 +104,7 @@ impl Vm {
     pub fn boot(kernel: &Kernel, options: VmOptions, ui: &Ui) -> Result<Vm> {
         let program = guest_bin::build(ui)?;
         let qemu = Qemu::find(&kernel.root)?;
-        let base = initramfs::base(kernel, &firmware(&options.gpus), ui)?;
+        let base = initramfs::base(kernel, &gpu::firmware(&options.gpus), ui)?;
         ui.step("boot the VM", |step| {
             let mut broken = false;
             let candidates = match options.counting {
@@ -167,13 +169,11 @@ impl Vm {
         let mut gpus = Vec::new();
         let mut command = qemu.command();
         machine_arguments(&mut command, options.memory, accelerator);
-        for (index, chip) in options.gpus.iter().enumerate() {
+        for (index, gpu) in options.gpus.iter().enumerate() {
             let socket = folder.path().join(format!("gpu{index}.sock"));
             let gpu_log = logs.join(format!("{}-gpu{index}.log", options.name));
-            gpus.push(Gpu::start(
-                rdna_emu::Options::new(*chip, &socket).log(gpu_log),
-            )?);
-            gpu_arguments(&mut command, index, &socket);
+            gpus.push(Gpu::start(gpu.device(&socket).log(gpu_log))?);
+            gpu.arguments(&mut command, index, &socket);
         }
         let cmdline = format!(
             "console=ttyS0 panic=-1 oops=panic ignore_loglevel log_buf_len=16M rcupdate.rcu_cpu_stall_timeout=120 {}",
@@ -395,33 +395,4 @@ fn machine_arguments(command: &mut std::process::Command, memory: u32, accelerat
             &format!("{memory}M"),
         ])
         .args(accelerator.arguments());
-}
-
-fn gpu_arguments(command: &mut std::process::Command, index: usize, socket: &Path) {
-    let slot = index + 1;
-    let port = ROOT_PORTS + index;
-    let device = serde_json::json!({
-        "driver": "vfio-user-pci",
-        "bus": format!("port{index}"),
-        "socket": { "type": "unix", "path": socket.to_string_lossy() },
-    });
-    command
-        .args([
-            "-device",
-            &format!("pcie-root-port,id=port{index},addr={port:#x},chassis={slot},slot={slot},pref64-reserve=1G,mem-reserve=64M"),
-        ])
-        .args(["-device", &device.to_string()]);
-}
-
-/// Name prefixes of the firmware files that these chips ask for.
-fn firmware(gpus: &[Chip]) -> Vec<&'static str> {
-    let mut names: Vec<_> = gpus
-        .iter()
-        .map(|chip| match chip {
-            Chip::Navi10 => "navi10_",
-        })
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
 }

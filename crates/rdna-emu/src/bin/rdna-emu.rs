@@ -24,6 +24,9 @@ struct Args {
     /// Video memory in MiB, a power of two.
     #[arg(long, default_value_t = 256)]
     vram: u64,
+    /// MiB of the video memory that the BAR shows, a power of two; by default all of it.
+    #[arg(long)]
+    bar: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn run(args: Args) -> Result<(), rdna_emu::Error> {
         .vram(ByteSize::mib(args.vram))
         .log_tables(args.log_tables);
     options.log = args.log;
+    options.bar = args.bar.map(ByteSize::mib);
     let gpu = Gpu::start(options)?;
     let result = gpu.wait();
     for unknown in gpu.unknowns() {

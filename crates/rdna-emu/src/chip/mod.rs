@@ -26,6 +26,11 @@ impl Chip {
             Self::Navi10 => "navi10",
         }
     }
+
+    /// What the names of its firmware files in `amdgpu/` begin with.
+    pub const fn firmware(self) -> &'static [&'static str] {
+        self.spec().firmware
+    }
 }
 
 impl Chip {
@@ -108,6 +113,8 @@ pub(crate) struct Spec {
     pub(crate) subsystem: (u16, u16),
     /// The text in the VBIOS that the driver prints.
     pub(crate) part_number: &'static str,
+    /// What the names of its firmware files begin with.
+    pub(crate) firmware: &'static [&'static str],
     pub(crate) ips: &'static [IpBlock],
     pub(crate) registers: &'static [RegisterTable],
     pub(crate) gc: GcConfig,

@@ -27,6 +27,7 @@ pub(super) const SPEC: Spec = Spec {
     revision: 0xc1,
     subsystem: (0x1002, 0x0b36),
     part_number: "113-EMUNAVI10-001",
+    firmware: &["navi10_"],
     // The order decides the driver's block numbers, hence the meaning of ip_block_mask.
     ips: &[
         block(Ip::Gc, 0, (10, 1, 10), GC),

@@ -63,7 +63,7 @@ impl Device {
         memory: Memory,
         journal: Journal,
     ) -> Result<Self, WiringError> {
-        let vram = memory.vram_size();
+        let (vram, bar) = (memory.vram_size(), memory.visible());
         let mut bus = Bus::new(spec, memory, journal)?;
         let mut blocks: Vec<Box<dyn Block>> = Vec::new();
         for build in BLOCKS {
@@ -80,7 +80,7 @@ impl Device {
             spec,
             bus,
             blocks,
-            config: ConfigSpace::new(spec, vram),
+            config: ConfigSpace::new(spec, bar),
             rom: vbios::image(spec),
             doorbells: vec![0; doorbells],
         };
@@ -96,7 +96,7 @@ impl Device {
             block.reset(&mut self.bus);
         }
         self.doorbells.fill(0);
-        self.config = ConfigSpace::new(self.spec, self.bus.memory.vram_size());
+        self.config = ConfigSpace::new(self.spec, self.bus.memory.visible());
         let at = discovery::offset(self.bus.memory.vram_size());
         self.bus
             .memory
@@ -107,7 +107,7 @@ impl Device {
     /// The size of a region; 0 when there is none.
     pub(crate) fn region_size(&self, region: u32) -> u64 {
         match region {
-            region::VRAM => self.bus.memory.vram_size().bytes(),
+            region::VRAM => self.bus.memory.visible().bytes(),
             region::DOORBELLS => pci::DOORBELLS.bytes(),
             region::REGISTERS => pci::REGISTERS.bytes(),
             region::ROM => self.rom.len() as u64,
@@ -116,11 +116,17 @@ impl Device {
         }
     }
 
+    /// Whether the VRAM BAR shows all of this.
+    fn in_bar(&self, offset: u64, bytes: usize) -> bool {
+        let end = offset.saturating_add(bytes as u64);
+        end <= self.bus.memory.visible().bytes()
+    }
+
     /// Reads from a region; what is not there is zero.
     pub(crate) fn region_read(&mut self, region: u32, offset: u64, out: &mut [u8]) {
         out.fill(0);
         match region {
-            region::VRAM => {
+            region::VRAM if self.in_bar(offset, out.len()) => {
                 self.bus.memory.read(Place::Vram(offset), out);
             }
             region::DOORBELLS => copy_from(&self.doorbells, offset, out),
@@ -143,7 +149,7 @@ impl Device {
     /// Writes to a region; what is not there is dropped.
     pub(crate) fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) {
         match region {
-            region::VRAM => {
+            region::VRAM if self.in_bar(offset, data.len()) => {
                 self.bus.memory.write(Place::Vram(offset), data);
             }
             region::DOORBELLS => self.write_doorbells(offset, data),

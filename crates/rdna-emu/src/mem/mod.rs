@@ -44,6 +44,8 @@ struct Window {
 pub(crate) struct Memory {
     vram_file: OwnedFd,
     vram: SharedMap,
+    /// How much of VRAM the BAR shows, from its beginning on.
+    visible: ByteSize,
     /// Sorted by address, without overlap.
     windows: Vec<Window>,
 }
@@ -57,8 +59,20 @@ impl Memory {
         Ok(Self {
             vram_file,
             vram: map,
+            visible: vram,
             windows: Vec::new(),
         })
+    }
+
+    /// The same, with a BAR that shows only the first `visible` bytes of VRAM.
+    pub(crate) fn show_only(mut self, visible: ByteSize) -> Self {
+        self.visible = visible.min(self.vram_size());
+        self
+    }
+
+    /// How many bytes of VRAM the BAR shows.
+    pub(crate) fn visible(&self) -> ByteSize {
+        self.visible
     }
 
     /// The file behind VRAM, to hand to QEMU.

@@ -46,6 +46,26 @@ fn addresses_are_those_of_the_headers() {
 }
 
 #[test]
+fn a_small_bar_shows_the_beginning_of_vram_and_the_window_all_of_it() {
+    let memory = Memory::new(ByteSize::mib(64)).unwrap();
+    let memory = memory.show_only(ByteSize::mib(16));
+    let journal = Journal::new(None, false);
+    let mut b = Bench::over(Device::new(Chip::Navi10.spec(), memory, journal).unwrap());
+    assert_eq!(b.device.region_size(region::VRAM), 16 << 20);
+    assert_eq!(b.get("RCC_DEV0_EPF0_RCC_CONFIG_MEMSIZE"), 64);
+    b.vram((16 << 20) - 8, &[0x1111_2222_3333_4444]);
+    assert_eq!(b.at(region::VRAM, (16 << 20) - 8), 0x3333_4444);
+    // Behind the BAR nothing answers; the window reaches the same place.
+    b.vram(32 << 20, &[5]);
+    b.set("BIF_BX_PF_MM_INDEX", 0x8000_0000 | 32 << 20);
+    assert_eq!(b.get("BIF_BX_PF_MM_DATA"), 0);
+    b.set("BIF_BX_PF_MM_DATA", 7);
+    assert_eq!(b.get("BIF_BX_PF_MM_DATA"), 7);
+    assert_eq!(b.at(region::VRAM, 32 << 20), 0);
+    assert_eq!(b.faults(), [""; 0]);
+}
+
+#[test]
 fn the_mm_window_shows_vram_and_registers() {
     let mut b = Bench::new();
     b.vram(0x2000, &[0x1122_3344_5566_7788]);

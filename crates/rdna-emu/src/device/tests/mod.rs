@@ -30,8 +30,12 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let memory = Memory::new(ByteSize::mib(16)).unwrap();
-        let mut device = Device::new(Chip::Navi10.spec(), memory, Journal::new(None, false))
-            .expect("a wired chip");
+        let journal = Journal::new(None, false);
+        Self::over(Device::new(Chip::Navi10.spec(), memory, journal).expect("a wired chip"))
+    }
+
+    /// Guest memory, GART and interrupt ring for this chip.
+    fn over(mut device: Device) -> Self {
         let file = memfd_create("ram", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, RAM).unwrap();
         let ram = SharedMap::new(&file, 0, RAM).unwrap();
