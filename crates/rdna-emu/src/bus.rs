@@ -12,8 +12,9 @@ use crate::journal::Journal;
 use crate::mem::Memory;
 use crate::regs::{Owner, Reg, RegisterFile, Token, Wiring, WiringError};
 use crate::report::{Access, Submission};
+use crate::spaces::Spaces;
 use crate::tables::{self, Depth, Limits};
-use crate::units::{GpuVa, PageDirectory, Vmid};
+use crate::units::{GpuVa, PageDirectory, Pasid, Vmid};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
@@ -59,6 +60,8 @@ pub(crate) struct Bus {
     pub(crate) journal: Journal,
     pub(crate) gmc: Gmc,
     pub(crate) ih: Ih,
+    /// The address spaces seen so far.
+    pub(crate) spaces: Spaces,
     /// The eventfd behind MSI vector 0.
     pub(crate) msi: Option<OwnedFd>,
     pending: VecDeque<PendingWrite>,
@@ -71,12 +74,14 @@ impl Bus {
         let vram = memory.vram_size();
         let gmc = Gmc::new(&mut Wiring::new(&mut regs, Owner::Gmc), spec, vram)?;
         let ih = Ih::new(&mut Wiring::new(&mut regs, Owner::Gmc))?;
+        let spaces = Spaces::new(&Wiring::new(&mut regs, Owner::Gmc))?;
         Ok(Self {
             regs,
             memory,
             journal,
             gmc,
             ih,
+            spaces,
             msi: None,
             pending: VecDeque::new(),
         })
@@ -207,11 +212,31 @@ impl Bus {
         u64::from_le_bytes(bytes)
     }
 
+    /// Notes that `engine` works in a process's address space.
+    pub(crate) fn space_used(&mut self, engine: &str, space: Space) {
+        let Space::Process { vmid, root, .. } = space else {
+            return;
+        };
+        if self.spaces.used(&self.regs, engine, vmid, root) {
+            self.journal
+                .log(format_args!("SPACE {root} vmid {vmid} by {engine}"));
+        }
+    }
+
+    /// Notes that a run list names a process.
+    pub(crate) fn space_listed(&mut self, pasid: Pasid, root: PageDirectory) {
+        if self.spaces.process(pasid, root) {
+            self.journal
+                .log(format_args!("SPACE {root} pasid {pasid} by the run list"));
+        }
+    }
+
     /// Notes that a process's indirect buffer runs on `engine`.
     pub(crate) fn submission(&mut self, engine: &str, space: Space, address: GpuVa, dwords: u32) {
         let Space::Process { vmid, root, depth } = space else {
             return;
         };
+        self.space_used(engine, space);
         let first_dword = self.read_u32(space, address);
         self.journal.submission(|seq| Submission {
             seq,

@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::journal::Journal;
 use crate::mem::Memory;
 use crate::report::{DeviceFault, Submission, Unknown};
+use crate::spaces::SeenSpace;
 use crate::tables::{AddressSpace, Entry, WalkError};
 use crate::units::{ByteSize, PageDirectory};
 use crate::vfio::{Ended, Server};
@@ -233,6 +234,13 @@ impl Gpu {
     /// Reads every entry below `root`: leaves, PRT and directories.
     pub fn walk(&self, root: PageDirectory) -> Result<AddressSpace, Error> {
         Ok(lock(&self.shared.device).walk(root)?)
+    }
+
+    /// The address spaces that the hardware has seen, in the order of their first use: of graphics and of compute
+    /// processes, those that have gone included. Nothing is asked of the driver.
+    pub fn spaces(&self) -> Vec<SeenSpace> {
+        let bus = &mut lock(&self.shared.device).bus;
+        bus.spaces.list(&bus.regs)
     }
 
     /// The entries of VMID 0's flat table that are not zero.

@@ -95,3 +95,14 @@ impl fmt::Display for Vmid {
         self.0.fmt(f)
     }
 }
+
+/// The number by which driver and hardware know the owner of an address space; 0 is nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pasid(pub u16);
+
+impl fmt::Display for Pasid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

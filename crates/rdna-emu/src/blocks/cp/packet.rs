@@ -12,7 +12,7 @@ use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::Access;
-use crate::units::{GpuVa, Vmid};
+use crate::units::{GpuVa, PageDirectory, Pasid, Vmid};
 
 /// `GFX_10_1__SRCID__CP_EOP_INTERRUPT`.
 const EOP_SOURCE: u8 = 181;
@@ -143,6 +143,8 @@ fn perform(
             let (pasid, root) = (p.dword(1) & 0xffff, p.qword(2));
             bus.journal
                 .log(format_args!("MAP_PROCESS pasid {pasid} root {root:#x}"));
+            let pasid = Pasid(u16::try_from(pasid).unwrap_or(0));
+            bus.space_listed(pasid, PageDirectory(root));
         }
         Op::MapQueues => map_queues(unit, p),
         Op::UnmapQueues => unmap_queues(bus, unit, space, p),

@@ -5,6 +5,7 @@ mod access;
 mod cp;
 mod fuzz;
 mod sdma;
+mod spaces;
 
 use super::*;
 use crate::chip::Chip;
