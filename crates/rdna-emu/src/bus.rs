@@ -8,6 +8,7 @@
 use crate::blocks::gmc::Gmc;
 use crate::blocks::ih::{self, Ih, Vector};
 use crate::chip::Spec;
+use crate::clock::{Clock, Counter};
 use crate::journal::Journal;
 use crate::mem::Memory;
 use crate::regs::{Owner, Reg, RegisterFile, Token, Wiring, WiringError};
@@ -60,6 +61,8 @@ pub(crate) struct Bus {
     pub(crate) journal: Journal,
     pub(crate) gmc: Gmc,
     pub(crate) ih: Ih,
+    /// The time stamp counter.
+    pub(crate) clock: Counter,
     /// The address spaces seen so far.
     pub(crate) spaces: Spaces,
     /// The eventfd behind MSI vector 0.
@@ -81,6 +84,7 @@ impl Bus {
             journal,
             gmc,
             ih,
+            clock: Counter::new(Clock::default()),
             spaces,
             msi: None,
             pending: VecDeque::new(),

@@ -2,6 +2,7 @@
 //! A running device: owns the thread that serves the socket and answers questions about the state.
 
 use crate::chip::Chip;
+use crate::clock::{Clock, Counter};
 use crate::device::Device;
 use crate::journal::Journal;
 use crate::mem::Memory;
@@ -46,6 +47,8 @@ pub struct Options {
     pub bar: Option<ByteSize>,
     /// Writes every entry of a process's tables to the log when one of its buffers runs.
     pub log_tables: bool,
+    /// Where time stamps come from; [`Clock::Counted`] makes runs comparable byte for byte.
+    pub clock: Clock,
 }
 
 impl Options {
@@ -58,6 +61,7 @@ impl Options {
             vram: ByteSize::mib(256),
             bar: None,
             log_tables: false,
+            clock: Clock::default(),
         }
     }
 
@@ -70,6 +74,12 @@ impl Options {
     /// Writes the tables of every submission to the log.
     pub fn log_tables(mut self, on: bool) -> Self {
         self.log_tables = on;
+        self
+    }
+
+    /// Sets where time stamps come from.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -160,12 +170,13 @@ impl Gpu {
         let memory = Memory::new(vram)
             .map_err(io(|| format!("allocating {vram} of VRAM")))?
             .show_only(bar);
-        let device = Device::new(
+        let mut device = Device::new(
             options.chip.spec(),
             memory,
             Journal::new(log, options.log_tables),
         )
         .map_err(|e| Error::Options(format!("{}: {e}", options.chip)))?;
+        device.bus.clock = Counter::new(options.clock);
         let socket = &options.socket;
         remove_socket(socket)?;
         let listener = UnixListener::bind(socket)

@@ -20,6 +20,7 @@ mod blocks;
 mod bus;
 mod bytes;
 mod chip;
+mod clock;
 mod device;
 mod discovery;
 mod gpu;
@@ -35,6 +36,7 @@ mod vbios;
 mod vfio;
 
 pub use chip::Chip;
+pub use clock::Clock;
 pub use gpu::{Error, Gpu, Options};
 pub use report::{Access, DeviceFault, Submission, Unknown};
 pub use spaces::{SeenSpace, Sighting, SpaceState};

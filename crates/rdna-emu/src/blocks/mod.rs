@@ -73,12 +73,3 @@ pub(crate) trait Block: fmt::Debug + Send {
         Step::Idle
     }
 }
-
-/// The chip's time stamp counter: 100 MHz since the process started.
-pub(crate) fn clock() -> u64 {
-    use std::sync::OnceLock;
-    use std::time::Instant;
-    static START: OnceLock<Instant> = OnceLock::new();
-    let nanoseconds = START.get_or_init(Instant::now).elapsed().as_nanos();
-    u64::try_from(nanoseconds / 10).unwrap_or(u64::MAX)
-}

@@ -6,7 +6,6 @@
 
 use super::pm4::{self, Op, Treatment};
 use super::queue::DEPTH;
-use crate::blocks::clock;
 use crate::blocks::ih::{Client, Vector};
 use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
@@ -230,7 +229,10 @@ fn release_mem(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) {
     match p.dword(2) >> 29 {
         1 => bus.write(space, GpuVa(at & !3), &p.dword(5).to_le_bytes()),
         2 => bus.write(space, GpuVa(at & !7), &data.to_le_bytes()),
-        3 | 4 => bus.write(space, GpuVa(at & !7), &clock().to_le_bytes()),
+        3 | 4 => {
+            let now = bus.clock.read();
+            bus.write(space, GpuVa(at & !7), &now.to_le_bytes())
+        }
         _ => true,
     };
     if matches!(p.dword(2) >> 24 & 7, 1 | 2) {
@@ -258,7 +260,7 @@ fn copy_data(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) {
         }
         1 | 2 => bus.read_u64(space, GpuVa(from & !3)),
         5 => from,
-        9 | 10 => clock(),
+        9 | 10 => bus.clock.read(),
         source => {
             bus.journal.unknown(
                 Access::Packet,

@@ -4,7 +4,6 @@
 //! Dword 0: opcode in bits 7:0, sub-opcode in 15:8, the rest depends. A packet that is not known
 //! is counted, and one dword is skipped.
 
-use crate::blocks::clock;
 use crate::blocks::ih::{Client, Vector};
 use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
@@ -86,8 +85,8 @@ pub(super) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome
         op::CONST_FILL => fill(bus, space, &p),
         op::PTEPDE if sub == 0 => ptepde(bus, space, &p),
         op::TIMESTAMP => {
-            let clock = clock();
-            bus.write(space, GpuVa(p.qword(1) & !7), &clock.to_le_bytes());
+            let now = bus.clock.read();
+            bus.write(space, GpuVa(p.qword(1) & !7), &now.to_le_bytes());
             done(3)
         }
         op::SRBM_WRITE => srbm_write(bus, unit, space, &p),
