@@ -18,7 +18,7 @@ use crate::target::{Target, Targets};
 use crate::ui::{Step, Ui};
 
 /// How long an answer of the archive is taken for granted.
-const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Packages whose change asks for a new root file system, besides the kernel's compiler.
 const TOOLS: &[&str] = &["rustc", "rust-src", "bindgen", "pahole", "qemu-system-x86"];
@@ -204,7 +204,7 @@ fn read(file: &Path) -> Option<Resolved> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
@@ -389,7 +389,7 @@ fn state_config(dir: &Path) -> Result<String> {
 }
 
 /// The Debian archive that the machine's apt uses.
-fn site(cache: &Cache, step: &Step) -> Result<String> {
+pub(crate) fn site(cache: &Cache, step: &Step) -> Result<String> {
     let list = |config: Option<&Path>| -> Result<Option<String>> {
         let mut command = Command::new("apt-get");
         if let Some(config) = config {

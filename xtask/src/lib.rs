@@ -22,4 +22,5 @@ pub mod root;
 pub mod target;
 pub mod tidy;
 pub mod ui;
+pub mod userland;
 pub mod vm;

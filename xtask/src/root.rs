@@ -77,15 +77,27 @@ impl Root {
                 dir
             }
             None => ui.step(&name, |step| {
+                let recipe = Recipe {
+                    targets,
+                    target,
+                    site: &resolved.site,
+                    packages: &packages,
+                    parts: &["usr/bin/rustc", "usr/bin/make"],
+                };
                 cache.artefact(KIND, &target.name, &inputs, |dir| {
-                    make(targets, target, resolved, &packages, cache, dir, step)
+                    recipe.make(cache, dir, step)
                 })
             })?,
         };
-        Ok(Root {
+        Ok(Self::at(dir, cache))
+    }
+
+    /// The one in that folder.
+    pub(crate) fn at(dir: PathBuf, cache: &Cache) -> Root {
+        Root {
             dir,
             binds: vec![cache.dir().to_path_buf(), project::checkout()],
-        })
+        }
     }
 
     /// Where it is on the machine.
@@ -137,104 +149,122 @@ impl Root {
             .current_dir("/");
         command
     }
+
+    /// A program of it that runs outside, through its own loader: an ordinary child that sees the machine's files.
+    pub fn outside(&self, program: &str) -> Command {
+        let mut command = Command::new(self.dir.join("lib64/ld-linux-x86-64.so.2"));
+        command
+            .env_remove("LD_LIBRARY_PATH")
+            .arg("--library-path")
+            .arg(self.dir.join("usr/lib/x86_64-linux-gnu"))
+            .arg(self.dir.join(program));
+        command
+    }
 }
 
-fn make(
-    targets: &Targets,
-    target: &Target,
-    resolved: &Resolved,
-    packages: &[String],
-    cache: &Cache,
-    dir: &Path,
-    step: &Step,
-) -> Result<()> {
-    let hooks = cache.scratch("hooks")?;
-    let preferences = hooks.path().join("preferences");
-    fs::write(&preferences, apt::preferences(targets, target))?;
-    let log = hooks.path().join("log");
+/// What a root file system is made of.
+pub(crate) struct Recipe<'a> {
+    pub(crate) targets: &'a Targets,
+    /// Whose suites packages come from.
+    pub(crate) target: &'a Target,
+    /// The archive's address.
+    pub(crate) site: &'a str,
+    pub(crate) packages: &'a [String],
+    /// Files that must be there when it is made, besides what every root has.
+    pub(crate) parts: &'a [&'a str],
+}
 
-    // mmdebstrap works below TMPDIR; /tmp is often a small memory disk, /var/tmp is not. It runs in
-    // namespaces that we make, not in those of its unshare mode, so that killing us takes every process
-    // and mount of it away, for root and for an ordinary user alike.
-    let mut bootstrap = Command::new("setpriv");
-    bootstrap.args(["--pdeathsig", "KILL", "unshare"]);
-    if !host::root() {
-        bootstrap.args(["--user", "--map-root-user", "--map-auto"]);
-    }
-    bootstrap
-        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args([
-            "mmdebstrap",
-            "--mode=root",
-            "--variant=minbase",
-            "--format=tar",
-        ])
-        .arg("--architectures=amd64")
-        .arg(format!(
-            "--setup-hook=upload {} /etc/apt/preferences.d/rmcp",
-            preferences.display()
-        ))
-        .arg(format!("--include={}", packages.join(",")))
-        .args(
-            ["doc", "man", "info", "locale"]
-                .map(|what| format!("--dpkgopt=path-exclude=/usr/share/{what}/*")),
-        )
-        .args(
-            apt::options(target)?
-                .iter()
-                .map(|option| format!("--aptopt={option}")),
-        )
-        .args([target.base(), "-"])
-        .args(apt::sources(targets, target, &resolved.site))
-        .env("TMPDIR", hooks.outside()?)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = bootstrap.spawn().context("cannot start mmdebstrap")?;
-    let stream = child.stdout.take().context("mmdebstrap has no output")?;
-    let messages = child.stderr.take().context("mmdebstrap has no messages")?;
-    let mut unpack = Command::new("tar");
-    unpack
-        .args([
-            "--extract",
-            "--file=-",
-            "--no-same-owner",
-            "--same-permissions",
-            "--exclude=./dev/*",
-            "--directory",
-        ])
-        .arg(dir)
-        .stdin(stream)
-        .stderr(fs::File::create(&log)?.into_parts().0);
-    let mut tar = unpack.spawn().context("cannot start tar")?;
-    let mut output = String::new();
-    for line in BufReader::new(messages).split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        step.detail(line.rsplit('\r').next().unwrap_or_default());
-        output.push_str(&line);
-        output.push('\n');
-    }
-    let status = child.wait()?;
-    let unpacked = tar.wait()?;
-    if !status.success() {
-        bail!("{}", failure(&bootstrap, status, &output));
-    }
-    if !unpacked.success() {
-        bail!("{}", failure(&unpack, unpacked, &fs::read_to_string(&log)?));
-    }
-    for part in [
-        "usr/bin/rustc",
-        "usr/bin/make",
-        "dev",
-        "proc",
-        "tmp",
-        "run",
-        "var/tmp",
-    ] {
-        if !dir.join(part).exists() {
-            bail!("mmdebstrap ended well, but its root file system has no {part}");
+impl Recipe<'_> {
+    /// Makes it in an empty folder.
+    pub(crate) fn make(&self, cache: &Cache, dir: &Path, step: &Step) -> Result<()> {
+        let Self {
+            targets,
+            target,
+            site,
+            packages,
+            parts,
+        } = *self;
+        let hooks = cache.scratch("hooks")?;
+        let preferences = hooks.path().join("preferences");
+        fs::write(&preferences, apt::preferences(targets, target))?;
+        let log = hooks.path().join("log");
+
+        // mmdebstrap works below TMPDIR; /tmp is often a small memory disk, /var/tmp is not. It runs in
+        // namespaces that we make, not in those of its unshare mode, so that killing us takes every process
+        // and mount of it away, for root and for an ordinary user alike.
+        let mut bootstrap = Command::new("setpriv");
+        bootstrap.args(["--pdeathsig", "KILL", "unshare"]);
+        if !host::root() {
+            bootstrap.args(["--user", "--map-root-user", "--map-auto"]);
         }
+        bootstrap
+            .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args([
+                "mmdebstrap",
+                "--mode=root",
+                "--variant=minbase",
+                "--format=tar",
+            ])
+            .arg("--architectures=amd64")
+            .arg(format!(
+                "--setup-hook=upload {} /etc/apt/preferences.d/rmcp",
+                preferences.display()
+            ))
+            .arg(format!("--include={}", packages.join(",")))
+            .args(
+                ["doc", "man", "info", "locale"]
+                    .map(|what| format!("--dpkgopt=path-exclude=/usr/share/{what}/*")),
+            )
+            .args(
+                apt::options(target)?
+                    .iter()
+                    .map(|option| format!("--aptopt={option}")),
+            )
+            .args([target.base(), "-"])
+            .args(apt::sources(targets, target, site))
+            .env("TMPDIR", hooks.outside()?)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = bootstrap.spawn().context("cannot start mmdebstrap")?;
+        let stream = child.stdout.take().context("mmdebstrap has no output")?;
+        let messages = child.stderr.take().context("mmdebstrap has no messages")?;
+        let mut unpack = Command::new("tar");
+        unpack
+            .args([
+                "--extract",
+                "--file=-",
+                "--no-same-owner",
+                "--same-permissions",
+                "--exclude=./dev/*",
+                "--directory",
+            ])
+            .arg(dir)
+            .stdin(stream)
+            .stderr(fs::File::create(&log)?.into_parts().0);
+        let mut tar = unpack.spawn().context("cannot start tar")?;
+        let mut output = String::new();
+        for line in BufReader::new(messages).split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            step.detail(line.rsplit('\r').next().unwrap_or_default());
+            output.push_str(&line);
+            output.push('\n');
+        }
+        let status = child.wait()?;
+        let unpacked = tar.wait()?;
+        if !status.success() {
+            bail!("{}", failure(&bootstrap, status, &output));
+        }
+        if !unpacked.success() {
+            bail!("{}", failure(&unpack, unpacked, &fs::read_to_string(&log)?));
+        }
+        let always = ["dev", "proc", "tmp", "run", "var/tmp"];
+        for part in parts.iter().chain(&always) {
+            if !dir.join(part).exists() {
+                bail!("mmdebstrap ended well, but its root file system has no {part}");
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

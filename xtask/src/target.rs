@@ -34,8 +34,24 @@ pub struct Targets {
     pub components: Vec<String>,
     /// What a root file system holds besides the base and the kernel's own compiler.
     pub packages: Vec<String>,
+    /// The distribution whose programs run in the guest.
+    pub userland: Programs,
     /// The targets.
     pub target: Vec<Target>,
+}
+
+/// Whose programs run in the guest, whatever its kernel is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Programs {
+    /// The target whose suites they come from.
+    pub target: String,
+    /// Packages for the guest.
+    pub packages: Vec<String>,
+    /// Packages that only building our own programs takes.
+    pub build: Vec<String>,
+    /// Packages whose change asks for a new root file system, besides the former.
+    pub watched: Vec<String>,
 }
 
 impl Targets {

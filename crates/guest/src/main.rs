@@ -2,8 +2,8 @@
 //! PID 1 of the test VM: mounts what is needed, finds its virtio-serial port, then does what the host asks.
 //!
 //! Started with the argument `storm` it is one of the processes of a storm instead (see [`storm`]), with `process` one
-//! that takes the same requests as PID 1 (see [`process`]). PID 1 has a single
-//! thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
+//! that takes the same requests as PID 1 (see [`process`]), with `enter` one that becomes another program (see
+//! [`session`]). PID 1 has a single thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
 //! host sees QEMU end instead of waiting.
 
 mod count;
@@ -16,7 +16,9 @@ mod modules;
 mod port;
 mod power;
 mod process;
+mod root;
 mod serve;
+mod session;
 mod setup;
 mod storm;
 
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
         }
         if first == process::ARGUMENT {
             return process::child();
+        }
+        if first == session::ARGUMENT {
+            return session::child(rest);
         }
     }
     if std::process::id() != 1 {

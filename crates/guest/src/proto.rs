@@ -6,12 +6,16 @@
 //! Every request is a struct that implements [`Call`], which ties it to the type of its reply, so the host's side is
 //! checked by the compiler. Bytes travel as base64, since parameters under test may be no UTF-8 or hold NULs.
 
+mod session;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+pub use self::session::*;
 pub use self::values::*;
 pub use crate::bytes::Bytes;
 use crate::kfd_uapi::{KfdFlags, SvmFlags};
@@ -192,6 +196,30 @@ calls! {
         /// Its path, then its arguments.
         words: Vec<String>,
     } -> Ran;
+    /// Mount a file system with a distribution's programs, read-only with a memory disk above it for what they write,
+    /// and the guest's own `/proc`, `/sys`, `/dev` and [`SHOWN`] inside.
+    MountRoot {
+        /// The block device.
+        device: String,
+        /// The file system's name.
+        kind: String,
+        /// Where to mount it.
+        at: String,
+    } -> ();
+    /// Run a program with its streams carried while it runs: until the answer, the host sends [`SessionInput`]s and
+    /// the guest [`SessionOutput`]s, one a line. PID 1 only.
+    Session {
+        /// Its path, then its arguments.
+        words: Vec<String>,
+        /// The folder that is its root; none is the guest's own.
+        root: Option<String>,
+        /// Its whole environment.
+        environment: Vec<(String, String)>,
+        /// Seconds after which it is killed with all that it started.
+        limit: Option<u32>,
+        /// A terminal of this size, else pipes.
+        terminal: Option<TerminalSize>,
+    } -> Ended;
     /// `uname`.
     Uname {} -> UnameInfo;
     /// The kernel's log from record `since` on.
@@ -435,55 +463,4 @@ calls! {
     Suspend {} -> ();
     /// Close every client, write everything back and power off; the reply is sent before.
     PowerOff {} -> ();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_is_one_line_that_names_its_operation() {
-        let frame = Frame {
-            id: 7,
-            request: Rmmod {
-                name: "rmcp".into(),
-            }
-            .into(),
-        };
-        assert_eq!(
-            serde_json::to_string(&frame).unwrap(),
-            r#"{"id":7,"request":{"op":"rmmod","name":"rmcp"}}"#
-        );
-    }
-
-    #[test]
-    fn an_answer_holds_either_ok_or_error() {
-        let good = Answer {
-            id: 1,
-            outcome: Outcome::Ok(serde_json::json!({"bytes": 2})),
-        };
-        assert_eq!(
-            serde_json::to_string(&good).unwrap(),
-            r#"{"id":1,"ok":{"bytes":2}}"#
-        );
-        let bad: Answer = serde_json::from_str(
-            r#"{"id":2,"error":{"errno":22,"text":"write: Invalid argument"}}"#,
-        )
-        .unwrap();
-        assert!(matches!(
-            bad.outcome,
-            Outcome::Error(Failure {
-                errno: Some(22),
-                ..
-            })
-        ));
-    }
-
-    #[test]
-    fn a_unit_reply_is_null() {
-        assert_eq!(
-            serde_json::from_value::<()>(serde_json::to_value(()).unwrap()).ok(),
-            Some(())
-        );
-    }
 }

@@ -2,7 +2,9 @@
 //! The conversation: says hello, then reads requests and answers them in order until told to power off.
 
 use anyhow::{Context, bail};
-use guest::proto::{Answer, Bytes, Frame, Hello, LogPart, Request, UnameInfo};
+use guest::proto::{
+    Answer, Bytes, Frame, Hello, LogPart, Request, Session, SessionInput, UnameInfo,
+};
 use rustix::process::{WaitOptions, wait};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +17,7 @@ use crate::kfd::Kfd;
 use crate::kmsg::Log;
 use crate::process::Processes;
 use crate::storm::Storms;
-use crate::{count, files, modules, port, power};
+use crate::{count, files, modules, port, power, root, session};
 
 /// What lives as long as the conversation.
 struct Guest {
@@ -43,6 +45,12 @@ pub(crate) fn serve(port: File) -> anyhow::Result<()> {
         match guest.converse(&mut input, &mut out)? {
             End::Asked => return Ok(()),
             End::Closed => bail!("the host closed the port"),
+            End::Session(id, request) => {
+                let result = session::attend(&mut input, &mut out, &request)?;
+                reap();
+                let outcome = result.and_then(value).into();
+                say(&mut out, &Answer { id, outcome })?;
+            }
             End::Suspend(id) => {
                 drop((input, out));
                 let (port, result) = port::away(power::suspend)?;
@@ -60,6 +68,7 @@ pub(crate) fn answer(input: &mut impl BufRead, out: &mut impl Write) -> anyhow::
     match Guest::new()?.converse(input, out)? {
         End::Asked | End::Closed => Ok(()),
         End::Suspend(_) => bail!("only PID 1 can suspend the machine"),
+        End::Session(..) => bail!("only PID 1 can carry a program's streams"),
     }
 }
 
@@ -71,9 +80,11 @@ enum End {
     Closed,
     /// The request of this number, which does not leave the port alone.
     Suspend(u64),
+    /// The request of this number, which takes the conversation over.
+    Session(u64, Session),
 }
 
-fn say(out: &mut impl Write, what: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn say(out: &mut impl Write, what: &impl Serialize) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
     out.write_all(&line)
@@ -106,11 +117,17 @@ impl Guest {
             if input.read_line(&mut line).context("cannot read requests")? == 0 {
                 return Ok(End::Closed);
             }
-            let Frame { id, request } = serde_json::from_str(&line)
-                .with_context(|| format!("no request: {}", line.trim_end()))?;
-            if let Request::Suspend(_) = request {
-                return Ok(End::Suspend(id));
-            }
+            let Frame { id, request } = match serde_json::from_str(&line) {
+                Ok(frame) => frame,
+                // The program that it is for ended while the host said it.
+                Err(_) if serde_json::from_str::<SessionInput>(&line).is_ok() => continue,
+                Err(error) => bail!("no request ({error}): {}", line.trim_end()),
+            };
+            let request = match request {
+                Request::Suspend(_) => return Ok(End::Suspend(id)),
+                Request::Session(session) => return Ok(End::Session(id, session)),
+                request => request,
+            };
             let last = matches!(request, Request::PowerOff(_));
             let outcome = self.run(request).into();
             reap();
@@ -134,6 +151,7 @@ impl Guest {
             Request::List(r) => value(files::list(&r.path)?),
             Request::Sha256(r) => value(files::sha256(&r.path)?),
             Request::Run(r) => value(files::run(&r.words)?),
+            Request::MountRoot(r) => value(root::mount_root(&r)?),
             Request::Uname(_) => value(uname()),
             Request::KernelLog(r) => value::<LogPart>(self.log.since(r.since)?),
             Request::DrmOpen(r) => value(self.clients.open(&r.node)?),
@@ -175,6 +193,7 @@ impl Guest {
             Request::SvmSet(r) => value(self.kfd.share(&r)?),
             Request::SvmDrop(r) => value(self.kfd.unshare(r.va)?),
             Request::Suspend(_) => Err(failure("a suspend is not for here")),
+            Request::Session(_) => Err(failure("a session is not for here")),
             Request::PowerOff(_) => {
                 self.processes.end_all()?;
                 self.clients = Clients::default();

@@ -7,10 +7,12 @@ use rustix::system::{RebootCommand, reboot};
 
 /// Mounts the kernel's own file systems where programs expect them.
 pub(crate) fn mounts() -> anyhow::Result<()> {
-    const WHERE: [(&str, &str); 5] = [
+    const WHERE: [(&str, &str); 7] = [
         ("proc", "/proc"),
         ("sysfs", "/sys"),
         ("devtmpfs", "/dev"),
+        ("devpts", "/dev/pts"),
+        ("tmpfs", "/dev/shm"),
         ("debugfs", "/sys/kernel/debug"),
         ("tracefs", "/sys/kernel/tracing"),
     ];

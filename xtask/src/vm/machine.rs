@@ -138,6 +138,11 @@ impl Machine {
             })
     }
 
+    /// Another hold of the guest's port, for telling it something from another thread.
+    pub fn port(&self) -> Result<UnixStream> {
+        self.port.try_clone().context("cannot duplicate the port")
+    }
+
     /// Waits for the guest's next line. `sick` tells of failures that QEMU does not see.
     pub fn receive(
         &mut self,

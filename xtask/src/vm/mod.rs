@@ -29,6 +29,7 @@ pub mod mappings;
 pub mod modprobe;
 pub mod modules;
 pub mod pci;
+pub mod session;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +46,7 @@ use self::machine::Machine;
 use crate::kernel::Kernel;
 use crate::qemu::Qemu;
 use crate::ui::Ui;
+use crate::userland::Userland;
 use crate::{guest_bin, project};
 
 /// How long powering off may take.
@@ -68,6 +70,8 @@ pub struct VmOptions {
     pub logs: Option<PathBuf>,
     /// First part of the logs' names.
     pub name: String,
+    /// Debian's programs, mounted in the guest and run with [`Vm::debian`].
+    pub userland: Option<Userland>,
     /// One CPU whose clock, and so its TSC, goes on by 1 ns with each instruction that it executes.
     pub counting: bool,
 }
@@ -81,6 +85,7 @@ impl Default for VmOptions {
             files: Vec::new(),
             logs: None,
             name: "vm".into(),
+            userland: None,
             counting: false,
         }
     }
@@ -164,6 +169,9 @@ impl Vm {
         let initrd = folder.path().join("initrd");
         let mut files = options.files.clone();
         files.push(init);
+        if options.userland.is_some() {
+            files.extend(session::files(kernel)?);
+        }
         initramfs::write(&initrd, base, &files)?;
 
         let mut gpus = Vec::new();
@@ -174,6 +182,9 @@ impl Vm {
             let gpu_log = logs.join(format!("{}-gpu{index}.log", options.name));
             gpus.push(Gpu::start(gpu.device(&socket).log(gpu_log))?);
             gpu.arguments(&mut command, index, &socket);
+        }
+        if let Some(userland) = &options.userland {
+            session::arguments(&mut command, userland);
         }
         let cmdline = format!(
             "console=ttyS0 panic=-1 oops=panic ignore_loglevel log_buf_len=16M rcupdate.rcu_cpu_stall_timeout=120 {}",
@@ -214,6 +225,9 @@ impl Vm {
                 kernel.release,
                 vm.hello
             );
+        }
+        if options.userland.is_some() {
+            session::mount(&mut vm, kernel)?;
         }
         Ok(vm)
     }
