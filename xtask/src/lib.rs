@@ -23,4 +23,5 @@ pub mod target;
 pub mod tidy;
 pub mod ui;
 pub mod userland;
+pub mod visit;
 pub mod vm;

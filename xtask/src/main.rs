@@ -12,7 +12,8 @@ use xtask::disk::human;
 use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;
-use xtask::{bench, check, demo, module, project, tidy};
+use xtask::vm::GpuOptions;
+use xtask::{bench, check, demo, module, project, tidy, visit};
 
 /// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
 ///
@@ -104,6 +105,29 @@ enum Task {
         /// The command and its arguments
         #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
+    },
+    /// Boot a VM with emulated GPUs, amdgpu loaded, for a shell or one command
+    ///
+    /// The guest runs the stock kernel with Debian's userland: ROCm, OpenCL, Vulkan and libdrm's tests among it.
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["shell", "exec"])))]
+    Vm {
+        #[command(flatten)]
+        which: Which,
+        /// A GPU to emulate; may be given again for more of them
+        #[arg(long, value_name = "CHIP", default_value = "navi10")]
+        gpu: Vec<rdna_emu::Chip>,
+        /// Video memory of each GPU, 256M to 4G
+        #[arg(long, value_name = "SIZE", default_value = "256M")]
+        vram: visit::Size,
+        /// Load rmcp before amdgpu, with these switches
+        #[arg(long, value_name = "SWITCHES", num_args = 0..=1, default_missing_value = "")]
+        rmcp: Option<String>,
+        /// A root shell on this terminal
+        #[arg(long)]
+        shell: bool,
+        /// Run one command (through sh -c); its exit status is this program's
+        #[arg(long, value_name = "COMMAND")]
+        exec: Option<String>,
     },
     /// List the kernels that can be named
     Targets,
@@ -229,6 +253,24 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             });
+        }
+        Task::Vm {
+            which,
+            gpu,
+            vram,
+            rmcp,
+            shell: _,
+            exec,
+        } => {
+            let kernel = which.prepare(ui)?;
+            let gpus = gpu.into_iter().map(GpuOptions::from);
+            let options = visit::Options {
+                gpus: gpus.map(|gpu| gpu.vram(vram.0)).collect(),
+                rmcp,
+                exec,
+            };
+            let ended = visit::run(&kernel, &options, ui)?;
+            return Ok(ExitCode::from(ended.status()));
         }
         Task::Targets => {
             let targets = Targets::load()?;

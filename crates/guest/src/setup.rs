@@ -21,6 +21,8 @@ pub(crate) fn mounts() -> anyhow::Result<()> {
         mount(kind, target, kind, MountFlags::empty(), None)
             .with_context(|| format!("cannot mount {kind} on {target}"))?;
     }
+    // What a shell's prompt shows.
+    rustix::system::sethostname(b"rmcp").context("cannot set the host name")?;
     Ok(())
 }
 

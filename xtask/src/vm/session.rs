@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use guest::proto::{
-    Answer, Bytes, Ended, Frame, MountRoot, Outcome, Request, Session, SessionInput, SessionOutput,
+    Answer, Ended, Frame, MountRoot, Outcome, Request, Session, SessionInput, SessionOutput,
 };
 
 use super::Vm;
@@ -246,9 +246,10 @@ impl Teller {
         Ok(self.0.write_all(&line)?)
     }
 
-    /// The same for bytes.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        self.tell(&SessionInput::Bytes(Bytes::from(bytes)))
+    /// Closes the guest's port: the machine counts as gone.
+    pub fn hang_up(&self) {
+        // Closed already is as good.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 }
 
