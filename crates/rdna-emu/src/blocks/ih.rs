@@ -28,7 +28,7 @@ mod cntl {
 /// Who interrupts: `enum soc15_ih_clientid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// Engine 0 or 1.
+    /// Engine 0 to 3.
     Sdma(u8),
     /// The command processor.
     GrbmCp,
@@ -37,7 +37,11 @@ pub(crate) enum Client {
 impl Client {
     fn number(self) -> u32 {
         match self {
-            Self::Sdma(engine) => 8 + u32::from(engine),
+            // SDMA0, SDMA1, SDMA2, SDMA3_Sienna_Cichlid: the latter two are other blocks' numbers.
+            Self::Sdma(0) => 8,
+            Self::Sdma(1) => 9,
+            Self::Sdma(2) => 1,
+            Self::Sdma(_) => 5,
             Self::GrbmCp => 0x14,
         }
     }

@@ -6,6 +6,7 @@
 
 use super::{Answer, Block};
 use crate::bus::Bus;
+use crate::chip::{SmnRegister, Spec};
 use crate::mem::Place;
 use crate::regs::{Reg, Token, Wiring, WiringError};
 use crate::report::Access;
@@ -18,16 +19,6 @@ const SMN_DATA: Token = 1;
 const MM_VRAM: u32 = 1 << 31;
 /// `ATOM_S7_ASIC_INIT_COMPLETE_MASK`: the BIOS has posted the chip.
 const ASIC_INIT_COMPLETE: u32 = 0x200;
-/// SMN registers that the driver uses: name, address, value after reset (`nbio_v2_3.c`,
-/// `smu_v11_0.c`, `navi10_ppt.c`). MP1_FIRMWARE_FLAGS bit 0, interrupts enabled: the SMU runs.
-const SMN: &[(&str, u32, u32)] = &[
-    ("MP0_FW_INTF", 0x0381_01c0, 0),
-    ("MP1_FIRMWARE_FLAGS", 0x03b1_0024, 1),
-    ("PCIE_LC_LINK_WIDTH_CNTL", 0x1114_0288, 0),
-    ("PCIE_CONFIG_CNTL", 0x1118_0044, 0),
-    ("PCIE_CNTL2", 0x1118_0070, 0),
-    ("CPM_CONTROL", 0x1118_0460, 0),
-];
 /// SMN addresses that a guest may fill before further ones are dropped.
 const SMN_WORDS: usize = 4096;
 
@@ -37,12 +28,18 @@ pub(crate) struct Nbio {
     mm_index: Reg,
     mm_index_high: Reg,
     smn_index: Reg,
+    /// What the chip has there.
+    known: &'static [SmnRegister],
     smn: BTreeMap<u32, u32>,
 }
 
 impl Nbio {
     /// Claims its registers.
-    pub(crate) fn new(w: &mut Wiring<'_>, vram: ByteSize) -> Result<Self, WiringError> {
+    pub(crate) fn new(
+        w: &mut Wiring<'_>,
+        spec: &Spec,
+        vram: ByteSize,
+    ) -> Result<Self, WiringError> {
         w.on_access("BIF_BX_PF_MM_DATA", MM_DATA)?;
         w.on_access("PCIE_DATA2", SMN_DATA)?;
         let megabytes = u32::try_from(vram.bytes() >> 20).unwrap_or(u32::MAX);
@@ -55,6 +52,7 @@ impl Nbio {
             mm_index: w.reg("BIF_BX_PF_MM_INDEX")?,
             mm_index_high: w.reg("BIF_BX_PF_MM_INDEX_HI")?,
             smn_index: w.reg("PCIE_INDEX2")?,
+            known: spec.smn,
             smn: BTreeMap::new(),
         })
     }
@@ -79,7 +77,7 @@ enum Target {
 
 impl Block for Nbio {
     fn reset(&mut self, _bus: &mut Bus) {
-        self.smn = SMN.iter().map(|(_, at, value)| (*at, *value)).collect();
+        self.smn = self.known.iter().map(|r| (r.address, r.reset)).collect();
     }
 
     fn read(&mut self, bus: &mut Bus, token: Token) -> Answer {
@@ -109,10 +107,15 @@ impl Block for Nbio {
     fn written(&mut self, bus: &mut Bus, token: Token, value: u32) {
         if token == SMN_DATA {
             let address = bus.regs.get(self.smn_index);
-            if !self.smn.contains_key(&address) {
-                let what = format!("SMN {address:#010x}");
-                bus.journal
-                    .unknown(Access::Write, what, format_args!("{value:#010x}"));
+            match self.known.iter().find(|r| r.address == address) {
+                Some(known) => bus
+                    .journal
+                    .log(format_args!("SMN {} = {value:#010x}", known.name)),
+                None => bus.journal.unknown(
+                    Access::Write,
+                    format!("SMN {address:#010x}"),
+                    format_args!("{value:#010x}"),
+                ),
             }
             if self.smn.len() < SMN_WORDS || self.smn.contains_key(&address) {
                 self.smn.insert(address, value);

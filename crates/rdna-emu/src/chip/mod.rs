@@ -4,7 +4,11 @@
 //! A new chip is a new file here with one [`Spec`]; the blocks ask the spec and have no branch per
 //! chip. Used by everything that depends on identity: `discovery`, `vbios`, `pci`, `regs`.
 
+mod messages;
 mod navi10;
+mod navi21;
+mod rdna1;
+mod rdna2;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,16 +18,19 @@ use std::str::FromStr;
 pub enum Chip {
     /// Radeon RX 5700 XT: 1002:731f, GC 10.1.10.
     Navi10,
+    /// Radeon RX 6900 XT: 1002:73bf, GC 10.3.0.
+    Navi21,
 }
 
 impl Chip {
     /// Every chip there is.
-    pub const ALL: &'static [Self] = &[Self::Navi10];
+    pub const ALL: &'static [Self] = &[Self::Navi10, Self::Navi21];
 
     /// The name used on command lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Navi10 => "navi10",
+            Self::Navi21 => "navi21",
         }
     }
 
@@ -31,13 +38,12 @@ impl Chip {
     pub const fn firmware(self) -> &'static [&'static str] {
         self.spec().firmware
     }
-}
 
-impl Chip {
     /// What is known about it.
     pub(crate) const fn spec(self) -> &'static Spec {
         match self {
             Self::Navi10 => &navi10::SPEC,
+            Self::Navi21 => &navi21::SPEC,
         }
     }
 }
@@ -77,7 +83,13 @@ impl Ip {
             Self::Athub => 35,
             Self::Osssys => 40,
             Self::Hdp => 41,
-            Self::Sdma => 42 + instance,
+            // SDMA0_HWID to SDMA3_HWID.
+            Self::Sdma => match instance {
+                0 => 42,
+                1 => 43,
+                2 => 68,
+                _ => 69,
+            },
             Self::Df => 46,
             Self::Nbio => 108,
             Self::Umc => 150,
@@ -105,6 +117,16 @@ pub(crate) struct RegisterTable {
     pub(crate) text: &'static str,
 }
 
+/// A register of the SMN fabric.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SmnRegister {
+    pub(crate) name: &'static str,
+    /// In bytes.
+    pub(crate) address: u32,
+    /// Its value after reset.
+    pub(crate) reset: u32,
+}
+
 /// Everything that identifies a chip.
 #[derive(Debug)]
 pub(crate) struct Spec {
@@ -117,11 +139,13 @@ pub(crate) struct Spec {
     pub(crate) firmware: &'static [&'static str],
     pub(crate) ips: &'static [IpBlock],
     pub(crate) registers: &'static [RegisterTable],
+    /// What lies behind the window onto the SMN fabric.
+    pub(crate) smn: &'static [SmnRegister],
     pub(crate) gc: GcConfig,
     /// How many SDMA engines there are.
     pub(crate) sdma_engines: usize,
-    /// What the SMU answers about itself: interface version and firmware version.
-    pub(crate) smu: SmuVersions,
+    /// What the SMU answers, and to which messages.
+    pub(crate) smu: Smu,
     /// Where video memory begins in VMID 0's address space.
     pub(crate) fb_base: u64,
 }
@@ -133,11 +157,60 @@ impl Spec {
     }
 }
 
-/// Versions that the SMU reports.
+/// The system management unit: what it says about itself, and the messages that it takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SmuVersions {
+pub(crate) struct Smu {
+    /// The version of the driver's interface.
     pub(crate) interface: u32,
+    /// The version of its firmware.
     pub(crate) firmware: u32,
+    pub(crate) messages: &'static [Message],
+}
+
+/// A message to the SMU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message {
+    pub(crate) number: u32,
+    /// The name behind `PPSMC_MSG_`.
+    pub(crate) name: &'static str,
+    pub(crate) effect: Effect,
+}
+
+/// What a message does to the argument register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing: accepted.
+    Accept,
+    /// It holds the firmware's version afterwards.
+    FirmwareVersion,
+    /// It holds the interface's version afterwards.
+    InterfaceVersion,
+    /// It is zero afterwards: no feature, no frequency.
+    Zero,
+}
+
+/// An [`IpBlock`].
+const fn block(ip: Ip, instance: u16, version: (u8, u8, u8), bases: &'static [u32]) -> IpBlock {
+    IpBlock {
+        ip,
+        instance,
+        version,
+        bases,
+    }
+}
+
+/// An [`SmnRegister`].
+const fn smn(name: &'static str, address: u32, reset: u32) -> SmnRegister {
+    SmnRegister {
+        name,
+        address,
+        reset,
+    }
+}
+
+/// A [`RegisterTable`].
+const fn table(ip: Ip, text: &'static str) -> RegisterTable {
+    RegisterTable { ip, text }
 }
 
 /// The shape of the graphics core: the body of `struct gc_info_v1_0` (`discovery.h`), in order.

@@ -4,23 +4,8 @@
 //! Versions: what the driver's own tables in `amdgpu_discovery.c` expect for it. Bases:
 //! `navi10_ip_offset.h`. The shape: 2 shader engines, 2 arrays each, 5 WGPs per array, 40 CUs.
 
-use super::{GcConfig, Ip, IpBlock, RegisterTable, SmuVersions, Spec};
-
-const fn block(ip: Ip, instance: u16, version: (u8, u8, u8), bases: &'static [u32]) -> IpBlock {
-    IpBlock {
-        ip,
-        instance,
-        version,
-        bases,
-    }
-}
-
-const GC: &[u32] = &[0x1260, 0xa000];
-const MP: &[u32] = &[0x16000];
-
-const fn table(ip: Ip, text: &'static str) -> RegisterTable {
-    RegisterTable { ip, text }
-}
+use super::rdna1::{GC, MP, REGISTERS, SMN};
+use super::{GcConfig, Ip, Smu, Spec, block, messages};
 
 pub(super) const SPEC: Spec = Spec {
     device_id: 0x731f,
@@ -53,18 +38,8 @@ pub(super) const SPEC: Spec = Spec {
         block(Ip::Vcn, 0, (2, 0, 0), &[0x7800, 0x7e00]),
         block(Ip::Dcn, 0, (2, 0, 0), &[0x12, 0xc0, 0x34c0, 0x9000]),
     ],
-    registers: &[
-        table(Ip::Gc, include_str!("../regs/tables/gc_10_1_0.txt")),
-        table(Ip::Mmhub, include_str!("../regs/tables/mmhub_2_0_0.txt")),
-        table(Ip::Osssys, include_str!("../regs/tables/osssys_5_0_0.txt")),
-        table(Ip::Hdp, include_str!("../regs/tables/hdp_5_0_0.txt")),
-        table(Ip::Nbio, include_str!("../regs/tables/nbio_2_3.txt")),
-        table(Ip::Nbio, include_str!("../regs/tables/driver_local.txt")),
-        table(Ip::Mp0, include_str!("../regs/tables/mp_11_0.txt")),
-        table(Ip::Thm, include_str!("../regs/tables/thm_11_0_2.txt")),
-        table(Ip::Dcn, include_str!("../regs/tables/dcn_2_0_0.txt")),
-        table(Ip::Athub, include_str!("../regs/tables/athub_2_0_0.txt")),
-    ],
+    registers: REGISTERS,
+    smn: SMN,
     gc: GcConfig {
         shader_engines: 2,
         wgp0_per_sa: 3,
@@ -88,9 +63,10 @@ pub(super) const SPEC: Spec = Spec {
     },
     sdma_engines: 2,
     // `SMU11_DRIVER_IF_VERSION_NV10`; 42.63.0.
-    smu: SmuVersions {
+    smu: Smu {
         interface: 0x37,
         firmware: 0x002a_3f00,
+        messages: messages::SMU_11_0,
     },
     fb_base: 0x80_0000_0000,
 };

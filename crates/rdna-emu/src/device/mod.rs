@@ -39,7 +39,7 @@ type Build = fn(&mut Wiring<'_>, &Spec, ByteSize) -> Result<Box<dyn Block>, Wiri
 
 /// The blocks of every chip, beside the SDMA engines.
 const BLOCKS: &[Build] = &[
-    |w, _, vram| Ok(Box::new(blocks::nbio::Nbio::new(w, vram)?)),
+    |w, spec, vram| Ok(Box::new(blocks::nbio::Nbio::new(w, spec, vram)?)),
     |w, _, _| Ok(Box::new(blocks::hdp::Hdp::new(w)?)),
     |w, spec, _| Ok(Box::new(blocks::smu::Smu::new(w, spec.smu)?)),
     |w, _, _| Ok(Box::new(blocks::cp::Cp::new(w)?)),

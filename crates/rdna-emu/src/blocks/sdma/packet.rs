@@ -75,7 +75,7 @@ pub(super) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome
             done(2)
         }
         op::POLL_REGMEM if sub == POLL_MEM => poll(bus, space, &p),
-        op::POLL_REGMEM if sub == VM_INVALIDATION => done(4),
+        op::POLL_REGMEM if sub == VM_INVALIDATION => vm_invalidation(bus, unit, space, &p),
         op::COND_EXE => {
             let matches = bus.read_u32(space, GpuVa(p.qword(1) & !3)) == p.dword(3);
             let skipped = if matches { 0 } else { p.dword(4) & 0x3fff };
@@ -158,6 +158,19 @@ fn poll(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
     } else {
         Outcome::Wait
     }
+}
+
+/// Invalidation (SDMA 5.2): the graphics hub's engine in bits 20:16 of dword 0, the other hub's in
+/// 28:24, 31 for none; 1 what the engine's request register gets; 2-3 range, acknowledge mask.
+fn vm_invalidation(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
+    for (hub, shift) in [("GC", 16), ("MM", 24)] {
+        let engine = p.dword(0) >> shift & 0x1f;
+        let request = format!("{hub}VM_INVALIDATE_ENG{engine}_REQ");
+        if let Some(reg) = bus.regs.find(&request) {
+            write_reg(bus, unit.name, space, reg, p.dword(1));
+        }
+    }
+    done(4)
 }
 
 /// 64-bit atomics: operation in bits 31:25 of dword 0; 1-2 address, 3-4 operand, 5-6 compared.
