@@ -19,6 +19,7 @@ mod drain;
 mod fragments;
 mod gpus;
 mod job;
+mod judge;
 mod lifecycle;
 mod model;
 mod others;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         boot::SCENARIOS,
         gpus::SCENARIOS,
         clients::SCENARIOS,
+        judge::SCENARIOS,
         parameters::SCENARIOS,
         states::SCENARIOS,
         policies::SCENARIOS,

@@ -10,6 +10,7 @@ mod count;
 mod drm;
 mod fail;
 mod files;
+mod holders;
 mod kfd;
 mod kmsg;
 mod modules;

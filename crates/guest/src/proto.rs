@@ -242,6 +242,13 @@ calls! {
         /// Which client.
         client: ClientId,
     } -> DrmFacts;
+    /// Who has amdgpu's files open, all processes.
+    DrmHolders {} -> Vec<DrmHolder>;
+    /// Wait until every update of a client's page tables that was asked for so far is done; nothing is submitted.
+    DrmSettle {
+        /// Which client.
+        client: ClientId,
+    } -> ();
     /// Bytes in use, device wide, as amdgpu's INFO ioctl counts them.
     DrmUsage {
         /// Which client.

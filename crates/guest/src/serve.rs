@@ -17,7 +17,7 @@ use crate::kfd::Kfd;
 use crate::kmsg::Log;
 use crate::process::Processes;
 use crate::storm::Storms;
-use crate::{count, files, modules, port, power, root, session};
+use crate::{count, files, holders, modules, port, power, root, session};
 
 /// What lives as long as the conversation.
 struct Guest {
@@ -157,6 +157,8 @@ impl Guest {
             Request::DrmOpen(r) => value(self.clients.open(&r.node)?),
             Request::DrmClose(r) => value(self.clients.close(r.client)?),
             Request::DrmInfo(r) => value(self.clients.get(r.client)?.facts()?),
+            Request::DrmHolders(_) => value(holders::holders()?),
+            Request::DrmSettle(r) => value(self.clients.get(r.client)?.settle()?),
             Request::DrmUsage(r) => value(self.clients.get(r.client)?.usage()?),
             Request::GemCreate(r) => value(self.clients.get(r.client)?.create(
                 r.size,

@@ -219,14 +219,54 @@ pub struct GemVaArgs {
     pub offset: u64,
     /// Bytes.
     pub size: u64,
-    /// Unused here.
+    /// Point of the timeline; 0: the object has one fence.
     pub timeline_point: u64,
-    /// Unused here.
+    /// A sync object that gets the fence of the last update of the tables; 0: none.
     pub timeline_syncobj_out: u32,
     /// Unused here.
     pub num_syncobj_handles: u32,
     /// Unused here.
     pub input_fence_syncobj_handles: u64,
+}
+
+/// `struct drm_syncobj_create`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SyncobjCreateArgs {
+    /// Out: the object.
+    pub handle: u32,
+    /// 0: not signalled yet.
+    pub flags: u32,
+}
+
+/// `struct drm_syncobj_destroy`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SyncobjDestroyArgs {
+    /// The object.
+    pub handle: u32,
+    /// Reserved.
+    pub pad: u32,
+}
+
+/// `struct drm_syncobj_wait`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SyncobjWaitArgs {
+    /// Address of the objects' handles.
+    pub handles: u64,
+    /// Until when, on the monotonic clock, in nanoseconds.
+    pub timeout: i64,
+    /// How many.
+    pub count: u32,
+    /// `DRM_SYNCOBJ_WAIT_FLAGS_*`
+    pub flags: u32,
+    /// Out: which was signalled first.
+    pub first_signaled: u32,
+    /// Reserved.
+    pub pad: u32,
+    /// A hint; unused here.
+    pub deadline: u64,
 }
 
 /// `union drm_amdgpu_ctx`
@@ -389,6 +429,9 @@ mod tests {
         assert_eq!(size_of::<GemMmapArgs>(), 8);
         assert_eq!(size_of::<GemUserptrArgs>(), 24);
         assert_eq!(size_of::<GemVaArgs>(), 64);
+        assert_eq!(size_of::<SyncobjCreateArgs>(), 8);
+        assert_eq!(size_of::<SyncobjDestroyArgs>(), 8);
+        assert_eq!(size_of::<SyncobjWaitArgs>(), 40);
         assert_eq!(size_of::<CtxArgs>(), 16);
         assert_eq!(size_of::<CsChunk>(), 16);
         assert_eq!(size_of::<CsChunkIb>(), 32);

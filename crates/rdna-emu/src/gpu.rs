@@ -5,7 +5,7 @@ use crate::chip::Chip;
 use crate::clock::{Clock, Counter};
 use crate::device::Device;
 use crate::journal::Journal;
-use crate::mem::Memory;
+use crate::mem::{Memory, Place};
 use crate::report::{DeviceFault, Submission, Unknown};
 use crate::spaces::SeenSpace;
 use crate::tables::{AddressSpace, Entry, WalkError};
@@ -252,6 +252,13 @@ impl Gpu {
     pub fn spaces(&self) -> Vec<SeenSpace> {
         let bus = &mut lock(&self.shared.device).bus;
         bus.spaces.list(&bus.regs)
+    }
+
+    /// Fills `out` with memory that an entry maps: an offset into video memory, or a bus address when `system`.
+    /// `false` when some of it is not there.
+    pub fn read_memory(&self, system: bool, address: u64, out: &mut [u8]) -> bool {
+        let place = Place::new(system, address);
+        lock(&self.shared.device).bus.memory.read(place, out)
     }
 
     /// The entries of VMID 0's flat table that are not zero.

@@ -30,6 +30,7 @@ pub mod modprobe;
 pub mod modules;
 pub mod pci;
 pub mod session;
+pub mod spaces;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,7 +3,8 @@
 
 use guest::uapi::{
     CsArgs, CtxArgs, DRM_COMMAND_BASE, DRM_IOCTL_BASE, DrmVersion, GemCloseArgs, GemCreateArgs,
-    GemMmapArgs, GemUserptrArgs, GemVaArgs, InfoArgs, WaitCsArgs, number,
+    GemMmapArgs, GemUserptrArgs, GemVaArgs, InfoArgs, SyncobjCreateArgs, SyncobjDestroyArgs,
+    SyncobjWaitArgs, WaitCsArgs, number,
 };
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
@@ -54,6 +55,12 @@ ioctls! {
     gem_userptr(GemUserptrArgs) = amdgpu::<GemUserptrArgs>(number::GEM_USERPTR), "ioctl AMDGPU_GEM_USERPTR";
     /// Map, unmap, clear, replace.
     gem_va(GemVaArgs) = amdgpu_in::<GemVaArgs>(number::GEM_VA), "ioctl AMDGPU_GEM_VA";
+    /// New sync object.
+    syncobj_create(SyncobjCreateArgs) = opcode::read_write::<SyncobjCreateArgs>(DRM_IOCTL_BASE, 0xbf), "ioctl SYNCOBJ_CREATE";
+    /// Drop a sync object.
+    syncobj_destroy(SyncobjDestroyArgs) = opcode::read_write::<SyncobjDestroyArgs>(DRM_IOCTL_BASE, 0xc0), "ioctl SYNCOBJ_DESTROY";
+    /// Wait for sync objects.
+    syncobj_wait(SyncobjWaitArgs) = opcode::read_write::<SyncobjWaitArgs>(DRM_IOCTL_BASE, 0xc3), "ioctl SYNCOBJ_WAIT";
     /// Contexts.
     ctx(CtxArgs) = amdgpu::<CtxArgs>(number::CTX), "ioctl AMDGPU_CTX";
     /// Submit.

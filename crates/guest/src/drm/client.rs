@@ -6,7 +6,8 @@ use guest::uapi::{
     BoListEntry, BoListIn, CHUNK_ID_BO_HANDLES, CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk,
     CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion, GemCloseArgs, GemCreateArgs, GemFlags,
     GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA, INFO_DEV_INFO, INFO_GTT_USAGE,
-    INFO_VRAM_USAGE, InfoArgs, USERPTR_FLAGS, VmFlags, WaitCsArgs,
+    INFO_VRAM_USAGE, InfoArgs, SyncobjCreateArgs, SyncobjDestroyArgs, SyncobjWaitArgs,
+    USERPTR_FLAGS, VmFlags, WaitCsArgs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -19,6 +20,8 @@ use crate::fail::{Result, Tried, failure};
 const IB_VA: Va = Va(0x7f_0000_0000);
 /// Where the targets of SDMA writes are mapped, one per domain.
 const TARGET_VA: Va = Va(0x7f_0100_0000);
+/// Where nothing is ever mapped.
+const NOTHING_VA: Va = Va(0x7e_ffff_f000);
 
 /// Dwords of the indirect buffer.
 pub(super) const PROGRAM: usize = PAGE / size_of::<u32>();
@@ -179,6 +182,36 @@ impl Client {
             ..GemVaArgs::default()
         };
         calls::gem_va(&self.node, &mut args)
+    }
+
+    /// Waits until every update of the tables is done. GEM_VA hands out the fence of the last one; what it does here
+    /// changes nothing: it clears a page in which nothing is ever mapped.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut object = SyncobjCreateArgs::default();
+        calls::syncobj_create(&self.node, &mut object)?;
+        let mut clear = GemVaArgs {
+            operation: 3,
+            va: NOTHING_VA.0,
+            size: PAGE as u64,
+            timeline_syncobj_out: object.handle,
+            ..GemVaArgs::default()
+        };
+        let mut handle = object.handle;
+        let mut wait = SyncobjWaitArgs {
+            handles: address(&mut handle),
+            // As for submissions.
+            timeout: i64::MAX,
+            count: 1,
+            ..SyncobjWaitArgs::default()
+        };
+        let result = calls::gem_va(&self.node, &mut clear)
+            .and_then(|()| calls::syncobj_wait(&self.node, &mut wait));
+        let mut object = SyncobjDestroyArgs {
+            handle: object.handle,
+            pad: 0,
+        };
+        calls::syncobj_destroy(&self.node, &mut object)?;
+        result
     }
 
     /// Lets SDMA write `value` into a buffer in `domain` and reads it back.

@@ -158,6 +158,23 @@ pub struct DrmFacts {
     pub pte_fragment_size: u32,
 }
 
+/// One entry of the reply to [`super::DrmHolders`]: a client of amdgpu.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrmHolder {
+    /// The process that has it open.
+    pub pid: u32,
+    /// The process's name.
+    pub comm: String,
+    /// Whether KFD knows the process.
+    pub compute: bool,
+    /// The kernel's number of the client; no two ever have the same.
+    pub client: u64,
+    /// PCI address of the GPU.
+    pub pci: String,
+    /// By this the GPU knows the client's address space; 0 when it has none.
+    pub pasid: u32,
+}
+
 /// Reply to [`super::DrmUsage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageBytes {
