@@ -202,6 +202,32 @@ impl Bus {
         ok
     }
 
+    /// Changes an aligned dword or qword (`wide`) through a VM in one step, as engines' atomics do. `None`: there was
+    /// a fault, and nothing changed.
+    pub(crate) fn update(
+        &mut self,
+        space: Space,
+        va: GpuVa,
+        wide: bool,
+        change: impl Fn(u64) -> u64,
+    ) -> Option<u64> {
+        let (place, _) = self.gmc.locate(&self.regs, &self.memory, space, va, true);
+        match place {
+            Ok(Some(place)) => {
+                let old = self.memory.update(place, wide, change);
+                if old.is_none() {
+                    self.dma_fault("update", space, va, if wide { 8 } else { 4 });
+                }
+                old
+            }
+            Ok(None) => Some(0),
+            Err(fault) => {
+                self.vm_fault(space, va, "write", &fault);
+                None
+            }
+        }
+    }
+
     /// Reads one dword through a VM.
     pub(crate) fn read_u32(&mut self, space: Space, va: GpuVa) -> u32 {
         let mut bytes = [0; 4];

@@ -242,6 +242,11 @@ impl Gpu {
         lock(&self.shared.device).bus.journal.submissions()
     }
 
+    /// How many kernels processes have dispatched (AQL packets): each was completed without being executed.
+    pub fn dispatches(&self) -> u64 {
+        lock(&self.shared.device).bus.journal.dispatches()
+    }
+
     /// Reads every entry below `root`: leaves, PRT and directories.
     pub fn walk(&self, root: PageDirectory) -> Result<AddressSpace, Error> {
         Ok(lock(&self.shared.device).walk(root)?)

@@ -27,6 +27,7 @@ pub(crate) struct Journal {
     fault: BTreeMap<String, DeviceFault>,
     submissions: Vec<Submission>,
     next_seq: u64,
+    dispatches: u64,
     /// Whether submissions are to be logged with all their page tables.
     pub(crate) log_tables: bool,
 }
@@ -115,6 +116,17 @@ impl Journal {
             self.submissions.drain(..KEEP / 2);
         }
         self.submissions.push(submission);
+    }
+
+    /// A kernel was dispatched; it is not executed.
+    pub(crate) fn dispatch(&mut self, what: fmt::Arguments<'_>) {
+        self.dispatches += 1;
+        self.log(format_args!("DISPATCH {what}"));
+    }
+
+    /// How many kernels were dispatched.
+    pub(crate) fn dispatches(&self) -> u64 {
+        self.dispatches
     }
 
     /// All that are kept, in order.

@@ -106,3 +106,8 @@ impl fmt::Display for Pasid {
         self.0.fmt(f)
     }
 }
+
+/// The same 64 bits as a signed number.
+pub(crate) fn signed(bits: u64) -> i64 {
+    i64::from_le_bytes(bits.to_le_bytes())
+}

@@ -3,7 +3,9 @@
 //!
 //! Registers: `osssys_5_0_0_offset.h`. The ring lies at a bus address or at a GPU address,
 //! depending on IH_RB_CNTL.MC_SPACE; mixing them up writes into the wrong guest memory. Vectors:
-//! eight dwords as `amdgpu_ih_decode_iv_helper` takes them apart.
+//! eight dwords as `amdgpu_ih_decode_iv_helper` takes them apart. The PASID of a vector is that of its VMID, which
+//! IH_VMID_n_LUT tells: the driver writes it for its own VMIDs (`gmc_v10_0_emit_pasid_mapping`), the hardware scheduler
+//! for those of KFD.
 
 use super::Doorbell;
 use crate::bus::{Bus, Space};
@@ -54,7 +56,6 @@ pub(crate) struct Vector {
     pub(crate) source: u8,
     pub(crate) ring: u8,
     pub(crate) vmid: Vmid,
-    pub(crate) pasid: u16,
     pub(crate) data: [u32; 4],
 }
 
@@ -66,18 +67,17 @@ impl Vector {
             source,
             ring,
             vmid: Vmid::KERNEL,
-            pasid: 0,
             data: [0; 4],
         }
     }
 
-    fn bytes(&self) -> [u8; VECTOR as usize] {
+    fn bytes(&self, pasid: u32) -> [u8; VECTOR as usize] {
         let head = self.client.number()
             | u32::from(self.source) << 8
             | u32::from(self.ring) << 16
             | u32::from(self.vmid.0) << 24;
         let [a, b, c, d] = self.data;
-        let words = [head, 0, 0, u32::from(self.pasid), a, b, c, d];
+        let words = [head, 0, 0, pasid, a, b, c, d];
         let mut bytes = [0; VECTOR as usize];
         for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
             to.copy_from_slice(&word.to_le_bytes());
@@ -97,6 +97,8 @@ pub(crate) struct Ih {
     wptr_addr_low: Reg,
     wptr_addr_high: Reg,
     doorbell: Reg,
+    /// Of VMID 0; the others follow.
+    lut: Reg,
 }
 
 impl Ih {
@@ -110,6 +112,7 @@ impl Ih {
             wptr_addr_low: wiring.reg("IH_RB_WPTR_ADDR_LO")?,
             wptr_addr_high: wiring.reg("IH_RB_WPTR_ADDR_HI")?,
             doorbell: wiring.reg("IH_DOORBELL_RPTR")?,
+            lut: wiring.reg("IH_VMID_0_LUT")?,
         })
     }
 }
@@ -166,7 +169,11 @@ pub(crate) fn post(bus: &mut Bus, vector: Vector) -> bool {
             .fault("interrupt ring full", format_args!("dropped {vector:?}"));
         return control & cntl::ENABLE_INTR != 0;
     }
-    put(bus, control, base.wrapping_add(wptr), &vector.bytes());
+    let pasid = match vector.vmid {
+        Vmid::KERNEL => 0,
+        Vmid(n) => bus.regs.get(ih.lut.plus(u32::from(n))) & 0xffff,
+    };
+    put(bus, control, base.wrapping_add(wptr), &vector.bytes(pasid));
     let next = u32::try_from(next).unwrap_or(0);
     bus.regs.set(ih.wptr, next);
     if control & cntl::WPTR_WRITEBACK_ENABLE != 0 {

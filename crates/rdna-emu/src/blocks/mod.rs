@@ -5,6 +5,7 @@
 //! The others implement [`Block`]: they claim registers when they are built, hear of writes to
 //! them and of doorbells, and work in steps of one packet.
 
+pub(crate) mod atomic;
 pub(crate) mod cp;
 pub(crate) mod gmc;
 pub(crate) mod hdp;

@@ -45,6 +45,12 @@ impl Stream {
         }
     }
 
+    /// Where the read position is, in bytes from the stream's beginning in memory.
+    pub(crate) fn offset(&self) -> u64 {
+        let index = self.wrap.map_or(self.pos, |size| self.pos & (size - 1));
+        index.wrapping_mul(4)
+    }
+
     /// Dwords left.
     pub(crate) fn left(&self) -> u64 {
         self.end.saturating_sub(self.pos)

@@ -9,7 +9,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::c_void;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// `len` bytes of a file, mapped shared, readable and writeable.
 #[derive(Debug)]
@@ -123,6 +123,36 @@ impl SharedMap {
         }
         true
     }
+
+    /// Changes a little-endian dword or qword (`wide`) in one step that no CPU can come between; the former value.
+    /// `None` when it is not inside or not aligned.
+    pub(crate) fn update(
+        &self,
+        offset: u64,
+        wide: bool,
+        change: impl Fn(u64) -> u64,
+    ) -> Option<u64> {
+        let size = if wide { 8 } else { 4 };
+        let at = self.range(offset, size)?;
+        if at.align_offset(size) != 0 {
+            return None;
+        }
+        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+        if wide {
+            // SAFETY: `range` checked eight bytes at `at`, which is aligned to them.
+            let word = unsafe { Self::word(at, 0) };
+            let change = |old| Some(change(u64::from_le(old)).to_le());
+            return word.fetch_update(set, get, change).ok().map(u64::from_le);
+        }
+        // SAFETY: `range` checked four bytes at `at`, which is aligned to them; mapped as long as `self` lives.
+        let word: &AtomicU32 = unsafe { AtomicU32::from_ptr(at.cast()) };
+        let change = |old| {
+            let new = change(u64::from(u32::from_le(old))) & 0xffff_ffff;
+            u32::try_from(new).ok().map(u32::to_le)
+        };
+        let old = word.fetch_update(set, get, change).ok()?;
+        Some(u64::from(u32::from_le(old)))
+    }
 }
 
 impl Drop for SharedMap {
@@ -157,6 +187,20 @@ mod tests {
                 assert_eq!(back, data, "offset {offset}");
             }
         }
+    }
+
+    #[test]
+    fn an_update_changes_one_word_and_gives_the_former() {
+        let map = map(4096);
+        assert!(map.write(8, &[0xff; 16]));
+        assert_eq!(map.update(12, false, |v| v + 2), Some(0xffff_ffff));
+        assert_eq!(map.update(16, true, |v| v - 1), Some(u64::MAX));
+        let mut back = [0; 16];
+        assert!(map.read(8, &mut back));
+        assert_eq!(back[..8], [0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+        assert_eq!(back[8..], (u64::MAX - 1).to_le_bytes());
+        assert_eq!(map.update(4, true, |v| v), None, "not aligned");
+        assert_eq!(map.update(4096, false, |v| v), None, "outside");
     }
 
     #[test]

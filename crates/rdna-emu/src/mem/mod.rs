@@ -165,6 +165,22 @@ impl Memory {
             }
         }
     }
+
+    /// Changes an aligned dword or qword (`wide`) in one step; the former value, `None` when it is not there.
+    pub(crate) fn update(
+        &self,
+        place: Place,
+        wide: bool,
+        change: impl Fn(u64) -> u64,
+    ) -> Option<u64> {
+        match place {
+            Place::Vram(offset) => self.vram.update(offset, wide, change),
+            Place::System(address) => {
+                let (map, offset) = self.window(address)?;
+                map.update(offset, wide, change)
+            }
+        }
+    }
 }
 
 impl TableSource for Memory {

@@ -4,21 +4,28 @@
 //!
 //! Registers: `gc_10_1_0_offset.h` (CP_*, RLC_*, GRBM_*). The KIQ is set up by registers
 //! (`gfx_v10_0_kiq_init_register`), the others by packets that the KIQ executes. Shaders are not
-//! executed, firmware images are not run. KFD's run lists are read, their user queues are counted
-//! as unknown and not executed.
+//! executed, firmware images are not run.
+//!
+//! Queues of processes (KFD) are the hardware scheduler's, here as in hardware a part of the command processor:
+//! `runlist` reads its packets, `scheduler` has the processes and their VMIDs, `user` is one queue, `aql` its packets.
 
+mod aql;
 mod packet;
 mod pm4;
 mod queue;
+mod runlist;
+mod scheduler;
+mod user;
 
 use super::ih::{Client, Vector};
 use super::ring::Outcome;
 use super::{Block, Doorbell, Step};
 use crate::bus::{Bus, Space};
 use crate::regs::{Reg, Token, Wiring, WiringError};
-use crate::report::Access;
-use packet::{Effect, MapQueues, Unit, UnmapQueues};
+use packet::Unit;
 use queue::{Queue, Setup};
+use runlist::{Effect, Engine, MapQueues};
+use scheduler::Scheduler;
 use std::collections::BTreeMap;
 
 const HQD_ACTIVE: Token = 0;
@@ -58,6 +65,7 @@ pub(crate) struct Cp {
     kiq: Option<u32>,
     /// The queue that had its turn last.
     last: u32,
+    scheduler: Scheduler,
 }
 
 impl Cp {
@@ -88,6 +96,7 @@ impl Cp {
             queues: BTreeMap::new(),
             kiq: None,
             last: 0,
+            scheduler: Scheduler::new(w)?,
         })
     }
 
@@ -124,9 +133,9 @@ impl Cp {
     fn map(&mut self, bus: &mut Bus, map: MapQueues) {
         let setup = Setup::from_descriptor(bus, map.descriptor);
         let kind = match map.engine {
-            4 => "gfx",
-            0 => "compute",
-            _ => "queue",
+            Engine::Graphics => "gfx",
+            Engine::Compute => "compute",
+            Engine::Sdma(_) => "queue",
         };
         let name = format!("{kind}_{:x}", map.doorbell);
         let mut queue = Queue::new(name, map.id, Space::Kernel, setup);
@@ -135,9 +144,9 @@ impl Cp {
         self.add(bus, map.doorbell, queue);
     }
 
-    fn unmap(&mut self, bus: &mut Bus, unmap: &UnmapQueues) {
-        for doorbell in &unmap.doorbells {
-            if self.queues.remove(doorbell).is_some() {
+    fn unmap(&mut self, bus: &mut Bus, doorbells: &[u32]) {
+        for doorbell in doorbells {
+            if self.queues.remove(doorbell).is_some() || self.scheduler.unmap(bus, *doorbell) {
                 bus.journal
                     .log(format_args!("UNMAP doorbell {doorbell:#x}"));
             }
@@ -147,12 +156,12 @@ impl Cp {
     fn apply(&mut self, bus: &mut Bus, effect: Effect) {
         match effect {
             Effect::Map(map) => self.map(bus, map),
-            Effect::Unmap(unmap) => self.unmap(bus, &unmap),
-            Effect::UserQueue(what) => bus.journal.unknown(
-                Access::Packet,
-                what,
-                format_args!("user queues are not executed"),
-            ),
+            Effect::Unmap(doorbells) => self.unmap(bus, &doorbells),
+            Effect::Resources(vmids) => self.scheduler.resources(vmids),
+            Effect::RunList => self.scheduler.begin(bus),
+            Effect::MapProcess(process) => self.scheduler.map_process(bus, process),
+            Effect::MapUserQueue(map) => self.scheduler.map_queue(bus, &map),
+            Effect::Preempt(selection) => self.scheduler.preempt(bus, selection),
         }
     }
 
@@ -198,6 +207,7 @@ impl Block for Cp {
     fn reset(&mut self, _bus: &mut Bus) {
         self.queues.clear();
         self.kiq = None;
+        self.scheduler.reset();
     }
 
     fn written(&mut self, bus: &mut Bus, token: Token, value: u32) {
@@ -219,7 +229,7 @@ impl Block for Cp {
 
     fn doorbell(&mut self, bus: &mut Bus, bell: Doorbell) -> bool {
         let Some(queue) = self.queues.get_mut(&bell.index) else {
-            return false;
+            return self.scheduler.doorbell(bus, bell);
         };
         if bell.whole {
             queue.set_end(bus, bell.value);
@@ -244,6 +254,9 @@ impl Block for Cp {
                 _ => {}
             }
         }
-        result
+        match self.scheduler.step(bus) {
+            Step::Idle => result,
+            step => step,
+        }
     }
 }

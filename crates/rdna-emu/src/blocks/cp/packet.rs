@@ -6,12 +6,14 @@
 
 use super::pm4::{self, Op, Treatment};
 use super::queue::DEPTH;
+use super::runlist::{self, Effect};
+use crate::blocks::atomic::Atomic;
 use crate::blocks::ih::{Client, Vector};
 use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::Access;
-use crate::units::{GpuVa, PageDirectory, Pasid, Vmid};
+use crate::units::{GpuVa, Vmid};
 
 /// `GFX_10_1__SRCID__CP_EOP_INTERRUPT`.
 const EOP_SOURCE: u8 = 181;
@@ -32,31 +34,6 @@ pub(super) struct Unit<'a> {
     pub(super) id: u8,
     pub(super) depth: usize,
     pub(super) effects: &'a mut Vec<Effect>,
-}
-
-/// What a packet wants done to the queues.
-#[derive(Debug)]
-pub(super) enum Effect {
-    Map(MapQueues),
-    Unmap(UnmapQueues),
-    /// A user queue, described; not modelled.
-    UserQueue(String),
-}
-
-/// A queue to be made from a descriptor.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct MapQueues {
-    pub(super) engine: u32,
-    pub(super) id: u8,
-    pub(super) doorbell: u32,
-    pub(super) descriptor: GpuVa,
-    pub(super) wptr: GpuVa,
-}
-
-/// Queues to be removed.
-#[derive(Debug)]
-pub(super) struct UnmapQueues {
-    pub(super) doorbells: Vec<u32>,
 }
 
 /// Executes the packet at the read position of `stream`.
@@ -124,35 +101,72 @@ fn perform(
         Op::ReleaseMem => release_mem(bus, unit, space, p),
         Op::CopyData => copy_data(bus, unit, space, p),
         Op::DmaData => dma_data(bus, space, p),
-        Op::AtomicMem => atomic_mem(bus, space, p),
+        Op::AtomicMem => {
+            if !atomic_mem(bus, unit, space, p) {
+                return Outcome::Wait;
+            }
+        }
         Op::IndirectBuffer => {
             if let Some(buffer) = indirect_buffer(bus, unit, space, p) {
                 return Outcome::Call { dwords, buffer };
             }
         }
-        Op::RunList => {
-            let size = p.dword(3) & 0x000f_ffff;
-            bus.journal.log(format_args!("RUN_LIST {size} dwords"));
-            if unit.depth < DEPTH {
-                let buffer = Stream::buffer(space, GpuVa(p.qword(1) & !3), size);
-                return Outcome::Call { dwords, buffer };
-            }
-        }
-        Op::MapProcess => {
-            let (pasid, root) = (p.dword(1) & 0xffff, p.qword(2));
-            bus.journal
-                .log(format_args!("MAP_PROCESS pasid {pasid} root {root:#x}"));
-            let pasid = Pasid(u16::try_from(pasid).unwrap_or(0));
-            bus.space_listed(pasid, PageDirectory(root));
-        }
-        Op::MapQueues => map_queues(unit, p),
-        Op::UnmapQueues => unmap_queues(bus, unit, space, p),
-        // 1 context, 2 doorbell, 3-4 address, 5-6 data.
-        Op::QueryStatus => {
-            bus.write(space, GpuVa(p.qword(3) & !7), &p.qword(5).to_le_bytes());
-        }
+        Op::SetResources
+        | Op::RunList
+        | Op::MapProcess
+        | Op::MapQueues
+        | Op::UnmapQueues
+        | Op::QueryStatus => return schedule(bus, unit, stream, p, op, dwords),
     }
     Outcome::Done { dwords: next }
+}
+
+/// Packets for the hardware scheduler; a process that tries them is refused.
+fn schedule(
+    bus: &mut Bus,
+    unit: &mut Unit<'_>,
+    stream: &Stream,
+    p: &Packet,
+    op: Op,
+    dwords: u64,
+) -> Outcome {
+    let done = Outcome::Done { dwords };
+    let space = stream.space;
+    if space != Space::Kernel {
+        bus.journal.fault(
+            &format!("{} {op:?} by a process", unit.name),
+            format_args!("refused"),
+        );
+        return done;
+    }
+    let effect = match op {
+        Op::SetResources => runlist::set_resources(p),
+        Op::RunList if unit.depth == 0 => {
+            let size = p.dword(3) & 0x000f_ffff;
+            bus.journal.log(format_args!("RUN_LIST {size} dwords"));
+            unit.effects.push(Effect::RunList);
+            let buffer = Stream::buffer(space, GpuVa(p.qword(1) & !3), size);
+            return Outcome::Call { dwords, buffer };
+        }
+        // The last packet of an oversubscribed list names the list itself: it is to be run again and again in turns.
+        // Everything in it is mapped already.
+        Op::RunList => None,
+        Op::MapProcess => Some(runlist::map_process(bus, p)),
+        Op::MapQueues => Some(runlist::map_queues(p, unit.depth > 0)),
+        Op::UnmapQueues if p.dword(1) & 3 == 3 => {
+            // "Preempt, do not unmap": 3-4 address and 5 data of a fence.
+            bus.write(space, GpuVa(p.qword(3) & !3), &p.dword(5).to_le_bytes());
+            None
+        }
+        Op::UnmapQueues => Some(runlist::unmap_queues(p)),
+        // QUERY_STATUS: 1 context, 2 doorbell, 3-4 address, 5-6 data.
+        _ => {
+            bus.write(space, GpuVa(p.qword(3) & !7), &p.qword(5).to_le_bytes());
+            None
+        }
+    };
+    unit.effects.extend(effect);
+    done
 }
 
 fn dwords_index(dwords: u64) -> usize {
@@ -307,34 +321,15 @@ fn dma_data(bus: &mut Bus, space: Space, p: &Packet) {
     }
 }
 
-/// 1 operation in 6:0, 2-3 address, 4-5 operand, 6-7 compared.
-fn atomic_mem(bus: &mut Bus, space: Space, p: &Packet) {
-    let (operation, at) = (p.dword(1) & 0x7f, p.qword(2));
-    let wide = operation & 0x20 != 0;
-    let at = GpuVa(if wide { at & !7 } else { at & !3 });
-    let cut = |v: u64| if wide { v } else { v & 0xffff_ffff };
-    let old = cut(bus.read_u64(space, at));
-    let (operand, compared) = (cut(p.qword(4)), cut(p.qword(6)));
-    // `TC_OP_ATOMIC_*` of `navi10_enum.h` without the width and return bits.
-    let new = match operation & 0x1f {
-        0x07 => operand,
-        0x08 if old == compared => operand,
-        0x08 => old,
-        0x0f => old.wrapping_add(operand),
-        0x10 => old.wrapping_sub(operand),
-        0x15 => old & operand,
-        0x16 => old | operand,
-        0x17 => old ^ operand,
-        _ => {
-            bus.journal.unknown(
-                Access::Packet,
-                format!("ATOMIC_MEM operation {operation:#x}"),
-                format_args!("memory unchanged"),
-            );
-            return;
-        }
+/// 1 operation in 6:0 and "until it succeeds" in 11:8, 2-3 address, 4-5 operand, 6-7 compared. `false`: try it again.
+fn atomic_mem(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) -> bool {
+    let atomic = Atomic {
+        operation: p.dword(1) & 0x7f,
+        operand: p.qword(4),
+        compared: p.qword(6),
     };
-    bus.write(space, at, &new.to_le_bytes()[..if wide { 8 } else { 4 }]);
+    let old = atomic.perform(bus, unit.name, space, p.address(2));
+    p.dword(1) >> 8 & 0xf != 1 || old.is_none_or(|old| atomic.succeeds(old))
 }
 
 /// 1-2 address, 3 dwords in 19:0 and VMID in 27:24.
@@ -357,49 +352,4 @@ fn indirect_buffer(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) -> 
         bus.submission(unit.name, inner, at, dwords);
     }
     Some(Stream::buffer(inner, at, dwords))
-}
-
-/// 1 control (queue 15:13, pipe 17:16, ME 18, engine 28:26), 2 doorbell, 3-4 descriptor, 5-6 where
-/// the write pointer is kept. In a run list the queue belongs to a process.
-fn map_queues(unit: &mut Unit<'_>, p: &Packet) {
-    let control = p.dword(1);
-    let engine = control >> 26 & 7;
-    let doorbell = p.dword(2) >> 2 & 0x03ff_ffff;
-    if unit.depth > 0 {
-        let what = format!("MAP_QUEUES of a process, engine {engine}");
-        unit.effects.push(Effect::UserQueue(what));
-        return;
-    }
-    let me = match engine {
-        4 => 0,
-        _ if control >> 18 & 1 == 1 => 2,
-        _ => 1,
-    };
-    let id = me << 2 | control >> 16 & 3 | (control >> 13 & 7) << 4;
-    unit.effects.push(Effect::Map(MapQueues {
-        engine,
-        id: u8::try_from(id).unwrap_or(0),
-        doorbell,
-        descriptor: p.address(3),
-        wptr: GpuVa(p.qword(5) & !7),
-    }));
-}
-
-/// 1 control (action 1:0, selection 5:4, count 31:29), 2 and on: doorbells, or with action 3
-/// ("preempt, do not unmap") 3-4 address and 5 data of a fence.
-fn unmap_queues(bus: &mut Bus, unit: &mut Unit<'_>, space: Space, p: &Packet) {
-    let control = p.dword(1);
-    if control & 3 == 3 {
-        bus.write(space, GpuVa(p.qword(3) & !3), &p.dword(5).to_le_bytes());
-        return;
-    }
-    let count = match control >> 4 & 3 {
-        0 => usize::try_from((control >> 29).min(4)).unwrap_or(0),
-        // By process, or all user queues: none is ever mapped.
-        _ => 0,
-    };
-    let doorbells = (0..count)
-        .map(|i| p.dword(2 + i) >> 2 & 0x03ff_ffff)
-        .collect();
-    unit.effects.push(Effect::Unmap(UnmapQueues { doorbells }));
 }

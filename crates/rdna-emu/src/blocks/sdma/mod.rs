@@ -3,9 +3,9 @@
 //!
 //! Registers: `SDMAn_GFX_*` in `gc_10_1_0_offset.h`; how the driver sets a ring up:
 //! `sdma_v5_0_gfx_resume_instance`. Packets: `packet.rs`. One engine is one block; a step executes
-//! one packet.
+//! one packet. User queues of processes are `cp::user`'s: they execute the same packets.
 
-mod packet;
+pub(in crate::blocks) mod packet;
 
 use super::ring::{Outcome, Stream};
 use super::{Block, Doorbell, Step};

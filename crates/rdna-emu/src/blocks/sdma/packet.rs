@@ -4,6 +4,7 @@
 //! Dword 0: opcode in bits 7:0, sub-opcode in 15:8, the rest depends. A packet that is not known
 //! is counted, and one dword is skipped.
 
+use crate::blocks::atomic::Atomic;
 use crate::blocks::ih::{Client, Vector};
 use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
@@ -29,6 +30,8 @@ mod op {
     pub(super) const GPUVM_INV: u32 = 16;
     pub(super) const GCR_REQ: u32 = 17;
 }
+/// `SDMA_SUBOP_COPY_LINEAR_SUB_WIND`.
+const SUB_WINDOW: u32 = 4;
 /// `SDMA_SUBOP_POLL_*` that stand alone.
 const POLL_MEM: u32 = 0;
 const VM_INVALIDATION: u32 = 4;
@@ -39,13 +42,17 @@ const CHUNK: u64 = 64 << 10;
 /// The largest count that a packet of this engine version can carry.
 const COUNT: u32 = 0x003f_ffff;
 
+/// Bytes and rows that one sub-window copy may move; a guest that asks for more is refused.
+const WINDOW_BYTES: u64 = 4 << 30;
+const WINDOW_ROWS: u64 = 1 << 22;
+
 /// Which engine executes, and where.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unit<'a> {
-    pub(super) engine: u8,
-    pub(super) name: &'a str,
+pub(in crate::blocks) struct Unit<'a> {
+    pub(in crate::blocks) engine: u8,
+    pub(in crate::blocks) name: &'a str,
     /// In an indirect buffer already: it may not call another one.
-    pub(super) in_buffer: bool,
+    pub(in crate::blocks) in_buffer: bool,
 }
 
 fn done(dwords: u64) -> Outcome {
@@ -53,7 +60,7 @@ fn done(dwords: u64) -> Outcome {
 }
 
 /// Executes the packet at the read position of `stream`.
-pub(super) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome {
+pub(in crate::blocks) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome {
     let p = stream.head(bus);
     let space = stream.space;
     let header = p.dword(0);
@@ -61,8 +68,9 @@ pub(super) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome
     match header & 0xff {
         op::NOP => done(1 + u64::from(header >> 16 & 0x3fff)),
         op::COPY if sub == 0 => copy(bus, space, &p),
+        op::COPY if sub == SUB_WINDOW => copy_window(bus, unit, space, &p),
         op::WRITE if sub == 0 => write(bus, space, &p, stream),
-        op::INDIRECT if !unit.in_buffer => indirect(bus, unit, &p),
+        op::INDIRECT if !unit.in_buffer => indirect(bus, unit, space, &p),
         op::FENCE => {
             bus.write(space, GpuVa(p.qword(1) & !3), &p.dword(3).to_le_bytes());
             done(4)
@@ -74,14 +82,14 @@ pub(super) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream) -> Outcome
             bus.interrupt(vector);
             done(2)
         }
-        op::POLL_REGMEM if sub == POLL_MEM => poll(bus, space, &p),
+        op::POLL_REGMEM if sub == POLL_MEM => poll(bus, unit, space, &p),
         op::POLL_REGMEM if sub == VM_INVALIDATION => vm_invalidation(bus, unit, space, &p),
         op::COND_EXE => {
             let matches = bus.read_u32(space, GpuVa(p.qword(1) & !3)) == p.dword(3);
             let skipped = if matches { 0 } else { p.dword(4) & 0x3fff };
             done(5 + u64::from(skipped))
         }
-        op::ATOMIC => atomic(bus, space, &p),
+        op::ATOMIC => atomic(bus, unit, space, &p),
         op::CONST_FILL => fill(bus, space, &p),
         op::PTEPDE if sub == 0 => ptepde(bus, space, &p),
         op::TIMESTAMP => {
@@ -120,6 +128,61 @@ fn copy(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
     done(7)
 }
 
+/// One side of a sub-window copy.
+struct Window {
+    first: GpuVa,
+    pitch: u64,
+    slice: u64,
+}
+
+impl Window {
+    /// From five dwords at `i`: address; x in 13:0 and y in 29:16; z in 12:0 and pitch − 1 in 31:13; slice − 1 in 27:0.
+    /// All but the address count in elements of `1 << shift` bytes.
+    fn new(p: &Packet, i: usize, shift: u32) -> Self {
+        let (xy, z_pitch) = (p.dword(i + 2), p.dword(i + 3));
+        let pitch = (u64::from(z_pitch >> 13) + 1) << shift;
+        let slice = (u64::from(p.dword(i + 4) & 0x0fff_ffff) + 1) << shift;
+        let (x, y, z) = (xy & 0x3fff, xy >> 16 & 0x3fff, z_pitch & 0x1fff);
+        let offset = (u64::from(x) << shift) + u64::from(y) * pitch + u64::from(z) * slice;
+        Self {
+            first: p.address(i).plus(offset),
+            pitch,
+            slice,
+        }
+    }
+}
+
+/// Linear sub-window copy: element size's logarithm in bits 31:29 of dword 0, 1-5 source, 6-10 destination,
+/// 11 columns − 1 and rows − 1, 12 slices − 1.
+fn copy_window(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
+    let shift = p.dword(0) >> 29;
+    let (from, to) = (Window::new(p, 1, shift), Window::new(p, 6, shift));
+    let size = p.dword(11);
+    let width = (u64::from(size & 0x3fff) + 1) << shift;
+    let rows = u64::from(size >> 16 & 0x3fff) + 1;
+    let slices = u64::from(p.dword(12) & 0x1fff) + 1;
+    let bytes = width * rows * slices;
+    if bytes > WINDOW_BYTES || rows * slices > WINDOW_ROWS {
+        bus.journal.fault(
+            &format!("{} sub-window copy too large", unit.name),
+            format_args!("{bytes} bytes in {rows} x {slices} rows: refused"),
+        );
+        return done(13);
+    }
+    let mut buffer = vec![0; usize::try_from(width).unwrap_or(0)];
+    for z in 0..slices {
+        for y in 0..rows {
+            bus.read(
+                space,
+                from.first.plus(z * from.slice + y * from.pitch),
+                &mut buffer,
+            );
+            bus.write(space, to.first.plus(z * to.slice + y * to.pitch), &buffer);
+        }
+    }
+    done(13)
+}
+
 /// Linear write: 1-2 destination, 3 dwords − 1, then data.
 fn write(bus: &mut Bus, space: Space, p: &Packet, stream: &Stream) -> Outcome {
     let dwords = u64::from(p.dword(3) & 0x000f_ffff) + 1;
@@ -128,13 +191,17 @@ fn write(bus: &mut Bus, space: Space, p: &Packet, stream: &Stream) -> Outcome {
     done(4 + dwords)
 }
 
-/// Indirect buffer: VMID in bits 19:16 of dword 0; 1-2 address, 3 dwords, 4-5 save area.
-fn indirect(bus: &mut Bus, unit: Unit<'_>, p: &Packet) -> Outcome {
+/// Indirect buffer: VMID in bits 19:16 of dword 0, which means nothing in a process's own queue; 1-2 address, 3 dwords,
+/// 4-5 save area.
+fn indirect(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
     let vmid = Vmid(u8::try_from(p.dword(0) >> 16 & 0xf).unwrap_or(0));
-    let space = bus.gmc.space(&bus.regs, vmid);
+    let space = match space {
+        Space::Kernel => bus.gmc.space(&bus.regs, vmid),
+        Space::Process { .. } => space,
+    };
     let address = GpuVa(p.qword(1) & !0x1f);
     let dwords = p.dword(3) & 0x000f_ffff;
-    if vmid != Vmid::KERNEL {
+    if space != Space::Kernel {
         bus.submission(unit.name, space, address, dwords);
     }
     let buffer = Stream::buffer(space, address, dwords);
@@ -143,13 +210,14 @@ fn indirect(bus: &mut Bus, unit: Unit<'_>, p: &Packet) -> Outcome {
 
 /// Poll: FUNC in bits 30:28, MEM_POLL in bit 31, HDP_FLUSH in bit 26; 1-2 address (or registers
 /// times 4), 3 reference, 4 mask.
-fn poll(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
+fn poll(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
     let header = p.dword(0);
     let value = if header >> 31 == 1 {
         bus.read_u32(space, GpuVa(p.qword(1) & !3))
     } else {
         if header >> 26 & 1 == 1 {
-            bus.write_reg(Reg(p.dword(2) >> 2 & 0x3ffff), p.dword(3));
+            let reg = Reg(p.dword(2) >> 2 & 0x3ffff);
+            write_reg(bus, unit.name, space, reg, p.dword(3));
         }
         bus.read_reg(Reg(p.dword(1) >> 2 & 0x3ffff))
     };
@@ -173,29 +241,18 @@ fn vm_invalidation(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> O
     done(4)
 }
 
-/// 64-bit atomics: operation in bits 31:25 of dword 0; 1-2 address, 3-4 operand, 5-6 compared.
-fn atomic(bus: &mut Bus, space: Space, p: &Packet) -> Outcome {
-    let operation = p.dword(0) >> 25 & 0x3f;
-    let at = GpuVa(p.qword(1) & !7);
-    let (old, operand) = (bus.read_u64(space, at), p.qword(3));
-    // `TC_OP_ATOMIC_*_RTN_64` of `navi10_enum.h`; 0x40 more: without return.
-    let new = match operation {
-        0x27 => operand,
-        0x28 if old == p.qword(5) => operand,
-        0x28 => old,
-        0x2f => old.wrapping_add(operand),
-        0x30 => old.wrapping_sub(operand),
-        0x35 => old & operand,
-        0x36 => old | operand,
-        0x37 => old ^ operand,
-        _ => {
-            let what = format!("SDMA atomic operation {operation:#x}");
-            bus.journal
-                .unknown(Access::Packet, what, format_args!("memory unchanged"));
-            old
-        }
+/// Atomics: operation in bits 31:25 of dword 0, "until it succeeds" in bit 16; 1-2 address, 3-4 operand, 5-6 compared.
+fn atomic(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
+    let header = p.dword(0);
+    let atomic = Atomic {
+        operation: header >> 25,
+        operand: p.qword(3),
+        compared: p.qword(5),
     };
-    bus.write(space, at, &new.to_le_bytes());
+    let old = atomic.perform(bus, unit.name, space, p.address(1));
+    if header >> 16 & 1 == 1 && old.is_some_and(|old| !atomic.succeeds(old)) {
+        return Outcome::Wait;
+    }
     done(8)
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whatever a guest writes: no panic, no endless loop.
 
+use super::kfd::{COMPUTE, Kfd, SDMA};
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -69,5 +70,48 @@ proptest! {
         }
         let limits = Limits { tables: 2000, entries: 1 << 20 };
         let _ = walk(&b.device.bus.memory, PageDirectory(root), Depth::FOUR, limits);
+    }
+
+    #[test]
+    fn user_queues_survive_any_ring(words in vec(dword(), 16..200), tail in any::<u64>(), aql in any::<bool>()) {
+        let mut k = Kfd::new();
+        k.make_sdma(0);
+        k.make_compute(1, aql);
+        k.run_list(&[SDMA, COMPUTE]);
+        for queue in [SDMA, COMPUTE] {
+            k.submit(queue, 0, &words);
+            k.bench.doorbell(queue.bell, tail);
+        }
+        k.preempt();
+        k.run_list(&[COMPUTE, SDMA]);
+        k.bench.device.run();
+    }
+
+    #[test]
+    fn aql_packets_survive_any_contents(packets in vec(vec(dword(), 16), 1..12), kinds in vec(0_u32..7, 12)) {
+        let mut k = Kfd::new();
+        k.make_compute(1, true);
+        k.run_list(&[COMPUTE]);
+        for (i, (mut packet, kind)) in (0..).zip(packets.into_iter().zip(kinds)) {
+            // AMD's vendor formats too, and addresses that the process has.
+            packet[0] = kind | 1 << 8 | (i % 4) << 16;
+            packet.iter_mut().skip(3).step_by(2).for_each(|high| *high &= 1);
+            k.submit(COMPUTE, u64::from(i) * 16, &packet);
+        }
+        k.bench.device.run();
+        k.preempt();
+    }
+
+    #[test]
+    fn the_scheduler_survives_any_descriptor_and_list(mqd in vec(dword(), 256), list in vec(dword(), 1..100)) {
+        let mut k = Kfd::new();
+        k.bench.ram(0x16_0000, &mqd);
+        k.bench.ram(0x16_1000, &mqd);
+        k.run_list(&[SDMA, COMPUTE]);
+        k.bench.doorbell(SDMA.bell, 64);
+        k.bench.ram(0x14_0000, &list);
+        let size = u32::try_from(list.len()).unwrap();
+        k.hiq(&[3 << 30 | 2 << 16 | 0xa5 << 8, 0x14_0000, 0, 1 << 23 | size]);
+        k.bench.device.run();
     }
 }

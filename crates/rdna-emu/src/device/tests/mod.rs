@@ -2,8 +2,11 @@
 //! The chip without QEMU: a bench that programs registers and rings as the driver does.
 
 mod access;
+mod aql;
 mod cp;
 mod fuzz;
+mod kfd;
+mod queues;
 mod sdma;
 mod spaces;
 
