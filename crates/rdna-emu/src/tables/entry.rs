@@ -6,7 +6,7 @@
 //! table), 50:48 MTYPE, 51 PRT, 54 entry of a directory that maps a page, 58 NOALLOC.
 
 use crate::units::{ByteSize, GpuVa};
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 use std::fmt;
 
 /// Bits of an entry.
@@ -24,7 +24,7 @@ const PAGE_ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const TABLE_ADDRESS: u64 = 0x0000_ffff_ffff_ffc0;
 
 /// The level of the table that an entry stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Level {
     /// A page table: 4 KiB an entry.
     Ptb,
@@ -59,7 +59,7 @@ impl Level {
 }
 
 /// What an entry does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Maps memory.
     Leaf,

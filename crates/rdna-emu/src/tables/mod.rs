@@ -5,24 +5,31 @@
 //! one 64-bit word of a table that maps memory (leaf), points at another table (directory) or is
 //! partially resident (PRT). Cleared entries are left out.
 //!
+//! Two walks are compared by [`diff()`]. A walk is written and read as JSON, whose shape is described in `json.rs` and in
+//! the crate's README.
+//!
 //! Nothing here is shared with the kernel module whose work it judges. Used by the device itself
 //! for every access that an engine makes through a VM, and by tests through `Gpu::walk`.
 
+#[cfg(test)]
+mod compare_tests;
+mod diff;
 mod entry;
+mod json;
 #[cfg(test)]
 mod tests;
 mod walk;
 
+pub use diff::{Change, Diff, Field, diff};
 pub use entry::{Entry, Kind, Level, Mtype, Raw};
 pub use walk::{Depth, Fault, Limits, TableSource, Translation, WalkError, flat, lookup, walk};
 
 use crate::units::{GpuVa, PageDirectory};
-use serde::Serialize;
 use std::ops::Range;
 
 /// Every entry that is reachable from one root, in ascending order of address; a directory comes
 /// before what it points at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressSpace {
     /// Where the walk began.
     pub root: PageDirectory,
