@@ -16,6 +16,7 @@ pub mod host;
 pub mod kernel;
 pub mod metadata;
 pub mod module;
+pub mod programs;
 pub mod project;
 pub mod qemu;
 pub mod root;

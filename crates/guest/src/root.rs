@@ -9,8 +9,8 @@ use std::path::Path;
 use crate::fail::{Result, Tried};
 
 /// Where the image itself is mounted, and the memory disk for what is written.
-const LOWER: &str = "/run/root/image";
-const MEMORY: &str = "/run/root/memory";
+const LOWER: &str = "/run/debian.image";
+const MEMORY: &str = "/run/debian.memory";
 /// The kernel's file systems, which are the guest's own.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Memory disks of their own.

@@ -13,13 +13,13 @@ use guest::proto::{Ended, Session, SessionInput, SessionOutput};
 
 pub use self::size::Size;
 use crate::kernel::Kernel;
-use crate::module;
 use crate::ui::Ui;
 use crate::userland::Userland;
 use crate::vm::actions::Mark;
 use crate::vm::initramfs::GuestFile;
 use crate::vm::session::{News, of_debian};
 use crate::vm::{GpuOptions, Vm, VmOptions};
+use crate::{module, programs};
 
 /// The module under test, as the guest calls it.
 const RMCP: &str = "rmcp";
@@ -43,7 +43,7 @@ pub fn run(kernel: &Kernel, options: &Options, ui: &Ui) -> Result<Ended> {
         terminal::demand()?;
     }
     let userland = Userland::prepare(ui)?;
-    let mut files = Vec::new();
+    let mut files = programs::build(&userland, ui)?;
     if options.rmcp.is_some() {
         files.push(GuestFile::module(&module::build(kernel, ui)?)?);
     }
