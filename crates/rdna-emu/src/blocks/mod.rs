@@ -14,6 +14,7 @@ pub(crate) mod nbio;
 pub(crate) mod ring;
 pub(crate) mod sdma;
 pub(crate) mod smu;
+pub(crate) mod smuio;
 
 use crate::bus::Bus;
 use crate::regs::{Reg, Token};

@@ -16,6 +16,7 @@ pub(super) const REGISTERS: &[RegisterTable] = &[
     table(Ip::Nbio, include_str!("../regs/tables/nbio_2_3.txt")),
     table(Ip::Nbio, include_str!("../regs/tables/driver_local.txt")),
     table(Ip::Mp0, include_str!("../regs/tables/mp_11_0.txt")),
+    table(Ip::Smuio, include_str!("../regs/tables/smuio_11_0_0.txt")),
     table(Ip::Thm, include_str!("../regs/tables/thm_11_0_2.txt")),
     table(Ip::Dcn, include_str!("../regs/tables/dcn_2_0_0.txt")),
     table(Ip::Athub, include_str!("../regs/tables/athub_2_0_0.txt")),

@@ -42,6 +42,7 @@ const BLOCKS: &[Build] = &[
     |w, spec, vram| Ok(Box::new(blocks::nbio::Nbio::new(w, spec, vram)?)),
     |w, _, _| Ok(Box::new(blocks::hdp::Hdp::new(w)?)),
     |w, spec, _| Ok(Box::new(blocks::smu::Smu::new(w, spec.smu)?)),
+    |w, _, _| Ok(Box::new(blocks::smuio::Smuio::new(w)?)),
     |w, _, _| Ok(Box::new(blocks::cp::Cp::new(w)?)),
 ];
 

@@ -46,6 +46,18 @@ fn addresses_are_those_of_the_headers() {
 }
 
 #[test]
+fn the_counter_goes_on_between_two_readings() {
+    let mut b = Bench::new();
+    // smuio_11_0_0: base 1 of SMUIO and 0x102, 0x103, where the driver reads it.
+    assert_eq!(b.reg("GOLDEN_TSC_COUNT_UPPER"), Reg(0x16b02));
+    assert_eq!(b.reg("GOLDEN_TSC_COUNT_LOWER"), Reg(0x16b03));
+    b.device.bus.clock = crate::clock::Counter::Counted(0xffff_ff00);
+    let [first, second] = [(); 2].map(|()| b.get("GOLDEN_TSC_COUNT_LOWER"));
+    assert_eq!([first, second], [0xffff_ff64, 0xffff_ffc8]);
+    assert_eq!(b.get("GOLDEN_TSC_COUNT_UPPER"), 1);
+}
+
+#[test]
 fn a_small_bar_shows_the_beginning_of_vram_and_the_window_all_of_it() {
     let memory = Memory::new(ByteSize::mib(64)).unwrap();
     let memory = memory.show_only(ByteSize::mib(16));
