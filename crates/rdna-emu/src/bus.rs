@@ -5,18 +5,18 @@
 //! A register write by an engine's packet takes effect at once for storage and for the memory
 //! controller; other blocks hear of it when the packet is done ([`Bus::take_pending`]).
 
-use crate::blocks::gmc::Gmc;
+use crate::blocks::gmc::{Denial, Gmc, Hub, VmFault};
 use crate::blocks::ih::{self, Ih, Vector};
 use crate::chip::Spec;
 use crate::clock::{Clock, Counter};
 use crate::journal::Journal;
-use crate::mem::Memory;
+use crate::mem::{Memory, Place};
 use crate::regs::{Owner, Reg, RegisterFile, Token, Wiring, WiringError};
 use crate::report::{Access, Submission};
 use crate::spaces::Spaces;
 use crate::tables::{self, Depth, Limits};
 use crate::units::{GpuVa, PageDirectory, Pasid, Vmid};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 
 /// Whose addresses an engine uses.
@@ -38,6 +38,34 @@ impl Space {
         match self {
             Self::Kernel => Vmid::KERNEL,
             Self::Process { vmid, .. } => vmid,
+        }
+    }
+}
+
+/// Who reaches for memory. An engine says so before it executes a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Requester {
+    /// A copy engine.
+    Sdma(u8),
+    /// The command processor for graphics queues.
+    Cpg,
+    /// The command processor for compute queues and the KIQ.
+    Cpc,
+}
+
+impl Requester {
+    /// The hub that it sits behind.
+    pub(crate) fn hub(self) -> Hub {
+        Hub::Gfx
+    }
+
+    /// Its number in the hub's status register (`gfxhub_client_ids` in `gfxhub_v2_0.c`).
+    pub(crate) fn client(self) -> u16 {
+        match self {
+            Self::Cpc => 5,
+            Self::Cpg => 6,
+            Self::Sdma(engine @ 0..=1) => 0xd + u16::from(engine),
+            Self::Sdma(engine) => 0xe + u16::from(engine),
         }
     }
 }
@@ -67,6 +95,14 @@ pub(crate) struct Bus {
     pub(crate) spaces: Spaces,
     /// The eventfd behind MSI vector 0.
     pub(crate) msi: Option<OwnedFd>,
+    /// Who reaches for memory now.
+    pub(crate) requester: Requester,
+    /// A page fault is being reported: one that this causes is only counted.
+    reporting: bool,
+    /// An access was denied and is to be tried again.
+    retry: bool,
+    /// Engines that have stopped.
+    hung: BTreeSet<Requester>,
     pending: VecDeque<PendingWrite>,
 }
 
@@ -87,6 +123,10 @@ impl Bus {
             clock: Counter::new(Clock::default()),
             spaces,
             msi: None,
+            requester: Requester::Cpc,
+            reporting: false,
+            retry: false,
+            hung: BTreeSet::new(),
             pending: VecDeque::new(),
         })
     }
@@ -94,6 +134,9 @@ impl Bus {
     /// Power-on state of what the bus itself holds. Memory keeps its contents.
     pub(crate) fn reset(&mut self) {
         self.regs.reset();
+        self.gmc.reset();
+        self.retry = false;
+        self.hung.clear();
         self.pending.clear();
     }
 
@@ -148,7 +191,7 @@ impl Bus {
         while done < out.len() {
             let at = va.plus(done as u64);
             let left = out.len() - done;
-            let (place, run) = self.gmc.locate(&self.regs, &self.memory, space, at, false);
+            let (place, run) = self.locate(space, at, false);
             let n = clamp(run, left);
             let chunk = &mut out[done..done + n];
             let fine = match place {
@@ -159,7 +202,7 @@ impl Bus {
                 }
                 Err(fault) => {
                     chunk.fill(0);
-                    self.vm_fault(space, at, "read", &fault);
+                    self.vm_fault(space, at, false, fault);
                     ok = false;
                     true
                 }
@@ -181,7 +224,7 @@ impl Bus {
         while done < data.len() {
             let at = va.plus(done as u64);
             let left = data.len() - done;
-            let (place, run) = self.gmc.locate(&self.regs, &self.memory, space, at, true);
+            let (place, run) = self.locate(space, at, true);
             let n = clamp(run, left);
             let chunk = &data[done..done + n];
             match place {
@@ -193,7 +236,7 @@ impl Bus {
                 }
                 Ok(None) => {}
                 Err(fault) => {
-                    self.vm_fault(space, at, "write", &fault);
+                    self.vm_fault(space, at, true, fault);
                     ok = false;
                 }
             }
@@ -211,7 +254,7 @@ impl Bus {
         wide: bool,
         change: impl Fn(u64) -> u64,
     ) -> Option<u64> {
-        let (place, _) = self.gmc.locate(&self.regs, &self.memory, space, va, true);
+        let (place, _) = self.locate(space, va, true);
         match place {
             Ok(Some(place)) => {
                 let old = self.memory.update(place, wide, change);
@@ -222,7 +265,7 @@ impl Bus {
             }
             Ok(None) => Some(0),
             Err(fault) => {
-                self.vm_fault(space, va, "write", &fault);
+                self.vm_fault(space, va, true, fault);
                 None
             }
         }
@@ -306,12 +349,71 @@ impl Bus {
         }
     }
 
-    fn vm_fault(&mut self, space: Space, va: GpuVa, access: &str, why: &dyn std::fmt::Display) {
-        let vmid = space.vmid();
+    fn locate(
+        &mut self,
+        space: Space,
+        va: GpuVa,
+        write: bool,
+    ) -> (Result<Option<Place>, VmFault>, u64) {
+        let hub = self.requester.hub();
+        self.gmc
+            .locate(&self.regs, &self.memory, hub, space, va, write)
+    }
+
+    fn vm_fault(&mut self, space: Space, va: GpuVa, write: bool, why: VmFault) {
+        let who = self.requester;
+        let denial = Denial {
+            hub: who.hub(),
+            client: who.client(),
+            vmid: space.vmid(),
+            va,
+            write,
+            why,
+        };
+        self.retry |= self.gmc.faults.retried(&self.regs, &denial);
+        self.deny(&denial);
+    }
+
+    /// Reports an access that was not served: counted, noted in the hub's registers, and told to
+    /// the driver.
+    pub(crate) fn deny(&mut self, denial: &Denial) {
+        let (vmid, va, why) = (denial.vmid, denial.va, &denial.why);
+        let access = if denial.write { "write" } else { "read" };
         self.journal.fault(
             &format!("VM {access} fault, vmid {vmid}"),
             format_args!("{va}: {why}"),
         );
+        if self.reporting {
+            return;
+        }
+        if let Some(vector) = self.gmc.faults.note(&mut self.regs, denial) {
+            self.reporting = true;
+            self.interrupt(vector);
+            self.reporting = false;
+        }
+    }
+
+    /// An engine stops.
+    pub(crate) fn hang(&mut self, who: Requester) {
+        self.hung.insert(who);
+    }
+
+    /// An engine was reset.
+    pub(crate) fn revive(&mut self, who: Requester) {
+        if self.hung.remove(&who) {
+            self.journal.log(format_args!("{who:?} was reset"));
+        }
+    }
+
+    /// Whether an engine has stopped.
+    pub(crate) fn hangs(&self, who: Requester) -> bool {
+        self.hung.contains(&who)
+    }
+
+    /// Whether an access since the last call was denied and is to be tried again: the engine then
+    /// waits and executes the packet once more.
+    pub(crate) fn take_retry(&mut self) -> bool {
+        std::mem::take(&mut self.retry)
     }
 
     fn dma_fault(&mut self, access: &str, space: Space, va: GpuVa, bytes: usize) {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A running device: owns the thread that serves the socket and answers questions about the state.
 
+use crate::blocks::gmc::Mistake;
 use crate::chip::Chip;
 use crate::clock::{Clock, Counter};
 use crate::device::Device;
+use crate::inject::{Injection, inject};
 use crate::journal::Journal;
 use crate::mem::{Memory, Place};
-use crate::report::{DeviceFault, Submission, Unknown};
+use crate::report::{DeviceFault, PageFault, Submission, TlbReport, Unknown};
 use crate::spaces::SeenSpace;
 use crate::tables::{AddressSpace, Entry, WalkError};
 use crate::units::{ByteSize, PageDirectory};
@@ -279,6 +281,32 @@ impl Gpu {
     /// Errors that hardware would have reported.
     pub fn faults(&self) -> Vec<DeviceFault> {
         lock(&self.shared.device).bus.journal.faults()
+    }
+
+    /// The errors so far, which are forgotten: for who has provoked them.
+    pub fn take_faults(&self) -> Vec<DeviceFault> {
+        lock(&self.shared.device).bus.journal.take_faults()
+    }
+
+    /// The page faults so far, in order, with what the driver was told; they are forgotten. A page that faults again
+    /// before the driver has looked at its first fault is not listed again.
+    pub fn take_page_faults(&self) -> Vec<PageFault> {
+        lock(&self.shared.device).bus.gmc.faults.take()
+    }
+
+    /// What the TLBs did since the device started.
+    pub fn tlb(&self) -> TlbReport {
+        lock(&self.shared.device).bus.gmc.tlb_report()
+    }
+
+    /// Makes something go wrong.
+    pub fn inject(&self, what: Injection) {
+        inject(&mut lock(&self.shared.device).bus, what);
+    }
+
+    /// Builds an error into the TLBs, or takes it out again, to see that it is noticed.
+    pub fn make_mistake(&self, mistake: Option<Mistake>) {
+        lock(&self.shared.device).bus.gmc.make_mistake(mistake);
     }
 
     /// What a register holds, by its name in AMD's headers: the last value that the driver or a packet wrote, or the

@@ -144,6 +144,11 @@ impl Journal {
         self.unknown.iter().map(entry).collect()
     }
 
+    /// All faults, sorted by kind; they are forgotten.
+    pub(crate) fn take_faults(&mut self) -> Vec<DeviceFault> {
+        std::mem::take(&mut self.fault).into_values().collect()
+    }
+
     /// All faults, sorted by kind.
     pub(crate) fn faults(&self) -> Vec<DeviceFault> {
         self.fault.values().cloned().collect()

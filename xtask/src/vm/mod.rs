@@ -305,7 +305,8 @@ impl Vm {
         self.gpus.len()
     }
 
-    /// What the emulated GPUs met since the boot that they do not know, or that hardware would report as an error.
+    /// What the emulated GPUs met since the boot that they do not know, that hardware would report as an error, or that a
+    /// TLB would have translated wrongly.
     #[must_use]
     pub fn gpu_trouble(&self) -> Option<String> {
         let mut met = Vec::new();
@@ -320,6 +321,13 @@ impl Vm {
                 met.push(format!(
                     "GPU {index}: {} ({} times)",
                     fault.what, fault.count
+                ));
+            }
+            let tlb = gpu.tlb();
+            if tlb.stale + tlb.wrong_fragments > 0 {
+                met.push(format!(
+                    "GPU {index}: {} uses of stale translations, {} of fragments that are too large: {:x?}",
+                    tlb.stale, tlb.wrong_fragments, tlb.examples
                 ));
             }
         }

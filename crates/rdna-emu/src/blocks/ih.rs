@@ -34,6 +34,10 @@ pub(crate) enum Client {
     Sdma(u8),
     /// The command processor.
     GrbmCp,
+    /// The graphics hub: page faults.
+    Utcl2,
+    /// The other hub: page faults.
+    Vmc,
 }
 
 impl Client {
@@ -45,7 +49,14 @@ impl Client {
             Self::Sdma(2) => 1,
             Self::Sdma(_) => 5,
             Self::GrbmCp => 0x14,
+            Self::Utcl2 => 0x1b,
+            Self::Vmc => 0x12,
         }
+    }
+
+    /// The hub that a VMID belongs to: bit 31 of a vector's first dword, 0 for the graphics hub.
+    fn vmid_source(self) -> u32 {
+        u32::from(self == Self::Vmc)
     }
 }
 
@@ -75,7 +86,8 @@ impl Vector {
         let head = self.client.number()
             | u32::from(self.source) << 8
             | u32::from(self.ring) << 16
-            | u32::from(self.vmid.0) << 24;
+            | u32::from(self.vmid.0) << 24
+            | self.client.vmid_source() << 31;
         let [a, b, c, d] = self.data;
         let words = [head, 0, 0, pasid, a, b, c, d];
         let mut bytes = [0; VECTOR as usize];
@@ -97,8 +109,8 @@ pub(crate) struct Ih {
     wptr_addr_low: Reg,
     wptr_addr_high: Reg,
     doorbell: Reg,
-    /// Of VMID 0; the others follow.
-    lut: Reg,
+    /// Of VMID 0, for the graphics hub and the other one; those of other VMIDs follow.
+    lut: [Reg; 2],
 }
 
 impl Ih {
@@ -112,7 +124,10 @@ impl Ih {
             wptr_addr_low: wiring.reg("IH_RB_WPTR_ADDR_LO")?,
             wptr_addr_high: wiring.reg("IH_RB_WPTR_ADDR_HI")?,
             doorbell: wiring.reg("IH_DOORBELL_RPTR")?,
-            lut: wiring.reg("IH_VMID_0_LUT")?,
+            lut: [
+                wiring.reg("IH_VMID_0_LUT")?,
+                wiring.reg("IH_VMID_0_LUT_MM")?,
+            ],
         })
     }
 }
@@ -171,7 +186,15 @@ pub(crate) fn post(bus: &mut Bus, vector: Vector) -> bool {
     }
     let pasid = match vector.vmid {
         Vmid::KERNEL => 0,
-        Vmid(n) => bus.regs.get(ih.lut.plus(u32::from(n))) & 0xffff,
+        Vmid(n) => {
+            let [gfx, other] = ih.lut;
+            let first = if vector.client.vmid_source() == 0 {
+                gfx
+            } else {
+                other
+            };
+            bus.regs.get(first.plus(u32::from(n))) & 0xffff
+        }
     };
     put(bus, control, base.wrapping_add(wptr), &vector.bytes(pasid));
     let next = u32::try_from(next).unwrap_or(0);

@@ -20,7 +20,7 @@ mod user;
 use super::ih::{Client, Vector};
 use super::ring::Outcome;
 use super::{Block, Doorbell, Step};
-use crate::bus::{Bus, Space};
+use crate::bus::{Bus, Requester, Space};
 use crate::regs::{Reg, Token, Wiring, WiringError};
 use packet::Unit;
 use queue::{Queue, Setup};
@@ -31,6 +31,10 @@ use std::collections::BTreeMap;
 const HQD_ACTIVE: Token = 0;
 const HQD_DEQUEUE: Token = 1;
 const CPC_INT: Token = 2;
+const SOFT_RESET: Token = 3;
+/// `GRBM_SOFT_RESET.SOFT_RESET_SDMA0`; the other engines follow.
+const SOFT_RESET_SDMA0: u32 = 23;
+const SDMA_ENGINES: u8 = 4;
 /// `CPC_INT_STATUS.GENERIC2`: the KIQ's fence interrupt, source 178.
 const GENERIC2: u32 = 1 << 29;
 const GENERIC2_SOURCE: u8 = 178;
@@ -82,6 +86,7 @@ impl Cp {
         w.fixed("CP_HQD_ACTIVE", 0)?;
         w.on_write("CP_HQD_DEQUEUE_REQUEST", HQD_DEQUEUE)?;
         w.on_write("CPC_INT_STATUS", CPC_INT)?;
+        w.on_write("GRBM_SOFT_RESET", SOFT_RESET)?;
         Ok(Self {
             hqd: Hqd {
                 select: w.reg("GRBM_GFX_CNTL")?,
@@ -168,6 +173,15 @@ impl Cp {
     /// One packet of one queue; `None` when it has none.
     fn step_queue(&mut self, bus: &mut Bus, doorbell: u32) -> Option<Step> {
         let mut queue = self.queues.remove(&doorbell)?;
+        bus.requester = if queue.id >> 2 & 3 == 0 {
+            Requester::Cpg
+        } else {
+            Requester::Cpc
+        };
+        if bus.hangs(bus.requester) && self.kiq != Some(doorbell) {
+            self.queues.insert(doorbell, queue);
+            return None;
+        }
         let depth = queue.depth();
         let Some(&mut stream) = queue.current() else {
             queue.report(bus);
@@ -181,7 +195,14 @@ impl Cp {
             depth,
             effects: &mut effects,
         };
-        let step = match packet::execute(bus, unit, &stream) {
+        let outcome = packet::execute(bus, unit, &stream);
+        let outcome = if bus.take_retry() {
+            effects.clear();
+            Outcome::Wait
+        } else {
+            outcome
+        };
+        let step = match outcome {
             Outcome::Wait => {
                 queue.report(bus);
                 Step::Blocked
@@ -216,6 +237,12 @@ impl Block for Cp {
             HQD_DEQUEUE if value != 0 => {
                 if let Some(doorbell) = self.kiq.take() {
                     self.queues.remove(&doorbell);
+                }
+            }
+            SOFT_RESET => {
+                let asked = |engine: &u8| value >> (SOFT_RESET_SDMA0 + u32::from(*engine)) & 1 == 1;
+                for engine in (0..SDMA_ENGINES).filter(asked) {
+                    bus.revive(Requester::Sdma(engine));
                 }
             }
             CPC_INT if value & GENERIC2 != 0 => {

@@ -8,6 +8,7 @@ use super::pm4::{self, Op, Treatment};
 use super::queue::DEPTH;
 use super::runlist::{self, Effect};
 use crate::blocks::atomic::Atomic;
+use crate::blocks::gmc::Hub;
 use crate::blocks::ih::{Client, Vector};
 use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
@@ -98,6 +99,7 @@ fn perform(
                 next += u64::from(p.dword(dwords_index(dwords)) & 0x3fff);
             }
         }
+        Op::InvalidateTlbs => invalidate_tlbs(bus, p),
         Op::ReleaseMem => release_mem(bus, unit, space, p),
         Op::CopyData => copy_data(bus, unit, space, p),
         Op::DmaData => dma_data(bus, space, p),
@@ -330,6 +332,16 @@ fn atomic_mem(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) -> bool 
     };
     let old = atomic.perform(bus, unit.name, space, p.address(2));
     p.dword(1) >> 8 & 0xf != 1 || old.is_none_or(|old| atomic.succeeds(old))
+}
+
+/// 1 destination in 3:0, all hubs 4, PASID in 20:5, flush type in 31:29.
+fn invalidate_tlbs(bus: &mut Bus, p: &Packet) {
+    let control = p.dword(1);
+    let pasid = u16::try_from(control >> 5 & 0xffff).unwrap_or(0);
+    bus.gmc.invalidate_pasid(&bus.regs, Hub::Gfx, pasid);
+    if control >> 4 & 1 == 1 {
+        bus.gmc.invalidate_pasid(&bus.regs, Hub::Mm, pasid);
+    }
 }
 
 /// 1-2 address, 3 dwords in 19:0 and VMID in 27:24.

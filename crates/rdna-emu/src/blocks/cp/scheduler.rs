@@ -8,6 +8,7 @@
 
 use super::runlist::{MapProcess, MapQueues, Selection};
 use super::user::{Suspended, UserQueue};
+use crate::blocks::gmc::Hub;
 use crate::blocks::{Doorbell, Step};
 use crate::bus::{Bus, Space};
 use crate::regs::{Reg, Wiring, WiringError};
@@ -289,6 +290,10 @@ fn assign(contexts: &[Context], bus: &mut Bus, vmid: Vmid, process: &Process) {
         bus.write_reg(high, u32::try_from(root >> 32).unwrap_or(0));
     }
     bus.write_reg(context.lut, u32::from(process.pasid.0));
+    // What the VMID's last owner left in the TLBs goes.
+    for hub in [Hub::Gfx, Hub::Mm] {
+        bus.gmc.invalidate(hub, 1 << vmid.0);
+    }
     bus.journal.log(format_args!(
         "VMID {vmid} pasid {} {}",
         process.pasid, process.root

@@ -10,7 +10,7 @@ use super::packet;
 use super::runlist::{Engine, MapQueues};
 use crate::blocks::ring::{Outcome, Stream};
 use crate::blocks::{Step, sdma};
-use crate::bus::{Bus, Space};
+use crate::bus::{Bus, Requester, Space};
 use crate::units::{GpuVa, Pasid};
 
 /// Dword offsets in `struct v10_compute_mqd`.
@@ -196,6 +196,13 @@ impl UserQueue {
 
     /// One packet, in the address space that the process has now.
     pub(super) fn step(&mut self, bus: &mut Bus, space: Space) -> Step {
+        bus.requester = match self.kind {
+            Kind::Sdma { engine } => Requester::Sdma(engine),
+            Kind::Pm4 { .. } | Kind::Aql { .. } => Requester::Cpc,
+        };
+        if bus.hangs(bus.requester) {
+            return Step::Idle;
+        }
         self.ring.space = space;
         for buffer in &mut self.buffers {
             buffer.space = space;
@@ -235,6 +242,11 @@ impl UserQueue {
                 };
                 packet::execute(bus, unit, &stream)
             }
+        };
+        let outcome = if bus.take_retry() {
+            Outcome::Wait
+        } else {
+            outcome
         };
         let (dwords, call) = match outcome {
             Outcome::Done { dwords } => (dwords, None),

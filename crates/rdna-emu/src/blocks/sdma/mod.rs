@@ -9,7 +9,7 @@ pub(in crate::blocks) mod packet;
 
 use super::ring::{Outcome, Stream};
 use super::{Block, Doorbell, Step};
-use crate::bus::{Bus, Space};
+use crate::bus::{Bus, Requester, Space};
 use crate::regs::{Reg, Token, Wiring, WiringError};
 use crate::units::{GpuVa, Vmid};
 
@@ -27,12 +27,16 @@ const DOORBELL_ENABLE: u32 = 1 << 28;
 const DOORBELL_OFFSET: u32 = 0x0fff_fffc;
 /// `SDMA0_F32_CNTL.HALT`.
 const HALT: u32 = 1 << 0;
+/// `SDMA0_FREEZE`: FREEZE, FROZEN.
+const FREEZE_REQUEST: u32 = 1 << 4;
+const FROZEN: u32 = 1 << 5;
 /// `SDMA0_STATUS_REG`: IDLE, RB_EMPTY, RB_CMD_IDLE.
 const STATUS_IDLE: u32 = 1 << 0 | 1 << 2 | 1 << 4;
 
 const CNTL: Token = 0;
 const RPTR: Token = 1;
 const WPTR: Token = 2;
+const FREEZE: Token = 3;
 
 /// Where an engine is: in its ring, and perhaps in an indirect buffer that the ring called.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ struct Queue {
 #[derive(Debug)]
 struct Registers {
     f32_cntl: Reg,
+    freeze: Reg,
     cntl: Reg,
     base: Reg,
     base_high: Reg,
@@ -74,6 +79,7 @@ impl Sdma {
         let name = |what: &str| format!("SDMA{engine}_{what}");
         w.fixed(&name("STATUS_REG"), STATUS_IDLE)?;
         let regs = Registers {
+            freeze: w.on_write(&name("FREEZE"), FREEZE)?,
             f32_cntl: w.on_write(&name("F32_CNTL"), CNTL)?,
             cntl: w.on_write(&name("GFX_RB_CNTL"), CNTL)?,
             base: w.reg(&name("GFX_RB_BASE"))?,
@@ -164,9 +170,12 @@ impl Block for Sdma {
         self.unreported = false;
     }
 
-    fn written(&mut self, bus: &mut Bus, token: Token, _value: u32) {
+    fn written(&mut self, bus: &mut Bus, token: Token, value: u32) {
         match token {
             CNTL => self.configure(bus),
+            // An engine freezes between two packets, so at once.
+            FREEZE if value & FREEZE_REQUEST != 0 => bus.regs.set(self.regs.freeze, value | FROZEN),
+            FREEZE => bus.regs.set(self.regs.freeze, value & !FROZEN),
             RPTR => {
                 if let Some(queue) = &mut self.queue {
                     let pos = bus.regs.pair(self.regs.rptr, self.regs.rptr_high) / 4;
@@ -194,6 +203,10 @@ impl Block for Sdma {
     }
 
     fn step(&mut self, bus: &mut Bus) -> Step {
+        bus.requester = Requester::Sdma(self.engine);
+        if bus.hangs(bus.requester) || bus.regs.get(self.regs.freeze) & FROZEN != 0 {
+            return Step::Idle;
+        }
         let Some(queue) = &mut self.queue else {
             return Step::Idle;
         };
@@ -213,6 +226,11 @@ impl Block for Sdma {
             return Step::Idle;
         }
         let outcome = packet::execute(bus, unit, stream);
+        let outcome = if bus.take_retry() {
+            Outcome::Wait
+        } else {
+            outcome
+        };
         let (dwords, call) = match outcome {
             Outcome::Done { dwords } => (dwords, None),
             Outcome::Call { dwords, buffer } => (dwords, Some(buffer)),

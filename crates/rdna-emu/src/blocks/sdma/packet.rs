@@ -5,6 +5,7 @@
 //! is counted, and one dword is skipped.
 
 use crate::blocks::atomic::Atomic;
+use crate::blocks::gmc::Hub;
 use crate::blocks::ih::{Client, Vector};
 use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
@@ -98,7 +99,11 @@ pub(in crate::blocks) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream)
             done(3)
         }
         op::SRBM_WRITE => srbm_write(bus, unit, space, &p),
-        op::GPUVM_INV => done(4),
+        op::GPUVM_INV => {
+            // 1: as VM_INVALIDATE_ENGx_REQ.
+            bus.gmc.request(&mut bus.regs, Hub::Gfx, p.dword(1));
+            done(4)
+        }
         op::GCR_REQ => done(5),
         opcode => {
             let what = format!("SDMA packet op {opcode} sub {sub}");

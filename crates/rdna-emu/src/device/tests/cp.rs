@@ -31,7 +31,7 @@ impl Bench {
         self.set("CP_HQD_ACTIVE", 1);
     }
 
-    fn kiq_run(&mut self, packet: &[u32]) {
+    pub(super) fn kiq_run(&mut self, packet: &[u32]) {
         self.kiq();
         self.ram(KIQ, packet);
         self.doorbell(KIQ_BELL, packet.len() as u64);

@@ -4,6 +4,7 @@
 mod access;
 mod aql;
 mod cp;
+mod faults;
 mod fuzz;
 mod kfd;
 mod queues;

@@ -4,16 +4,16 @@
 use super::*;
 use crate::units::Vmid;
 
-const RING: u64 = 0x10_0000;
+pub(super) const RING: u64 = 0x10_0000;
 const RPTR: u64 = 0x20_0000;
 const DATA: u64 = 0x30_0000;
-const BELL: u32 = 0x200;
+pub(super) const BELL: u32 = 0x200;
 /// Entry flags: executable, readable, writeable, valid.
 const RWX: u64 = 0x71;
 
 impl Bench {
     /// Sets engine 0's ring up as the driver does.
-    fn sdma(&mut self) {
+    pub(super) fn sdma(&mut self) {
         self.set("SDMA0_GFX_RB_BASE", u32::try_from(RING >> 8).unwrap());
         self.set("SDMA0_GFX_RB_RPTR_ADDR_LO", u32::try_from(RPTR).unwrap());
         self.set("SDMA0_GFX_DOORBELL_OFFSET", BELL << 2);
