@@ -16,6 +16,7 @@ mod conflicts;
 mod counters;
 mod devices;
 mod drain;
+mod faults;
 mod fragments;
 mod gpus;
 mod job;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         drain::SCENARIOS,
         model::SCENARIOS,
         fragments::SCENARIOS,
+        faults::SCENARIOS,
         bench::SCENARIOS,
         lifecycle::SCENARIOS,
         power::SCENARIOS,
