@@ -3,12 +3,12 @@
 //!
 //! `RMCP_SEED=n` plays other histories than the fixed ones; every failure names its seed.
 
-mod caps;
+pub(crate) mod caps;
 mod evictions;
 mod failures;
 mod pages;
-mod rig;
-mod script;
+pub(crate) mod rig;
+pub(crate) mod script;
 
 use crate::model;
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
@@ -52,7 +52,7 @@ const BATCHES: usize = 3;
 const STEPS: usize = 25;
 
 /// `count` seeds: always the same, or from the environment's on.
-fn seeds(count: u64) -> Result<Range<u64>> {
+pub(crate) fn seeds(count: u64) -> Result<Range<u64>> {
     let first = match std::env::var("RMCP_SEED") {
         Ok(text) => text
             .parse()

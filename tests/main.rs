@@ -34,6 +34,8 @@ mod scope;
 mod stage;
 mod states;
 mod storms;
+mod tlb;
+mod traffic;
 
 use libtest_mimic::Arguments;
 use stage::{Scenario, Theatre};
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
         model::SCENARIOS,
         fragments::SCENARIOS,
         faults::SCENARIOS,
+        tlb::SCENARIOS,
+        traffic::SCENARIOS,
         bench::SCENARIOS,
         lifecycle::SCENARIOS,
         power::SCENARIOS,

@@ -136,6 +136,11 @@ impl Rig {
         self.buffers.iter().map(|buffer| buffer.pages).collect()
     }
 
+    /// Fills all buffers anew, after something may have gone astray.
+    pub(crate) fn repaint(&self, stage: &mut Stage) -> Result<()> {
+        (0..self.buffers.len()).try_for_each(|index| self.paint(stage, index))
+    }
+
     fn paint(&self, stage: &mut Stage, index: usize) -> Result<()> {
         let buffer = &self.buffers[index];
         stage.call(Paint {

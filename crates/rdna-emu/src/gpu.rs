@@ -304,7 +304,13 @@ impl Gpu {
         inject(&mut lock(&self.shared.device).bus, what);
     }
 
-    /// Builds an error into the TLBs, or takes it out again, to see that it is noticed.
+    /// The same, and counting begins anew: for who has provoked something.
+    pub fn take_tlb(&self) -> TlbReport {
+        lock(&self.shared.device).bus.gmc.take_tlb_report()
+    }
+
+    /// Builds an error into the TLBs, or takes it out again, to see that it is noticed. All translations are
+    /// forgotten.
     pub fn make_mistake(&self, mistake: Option<Mistake>) {
         lock(&self.shared.device).bus.gmc.make_mistake(mistake);
     }

@@ -225,9 +225,14 @@ impl Gmc {
 
     /// Builds an error into the TLBs, or takes it out.
     pub(crate) fn make_mistake(&mut self, mistake: Option<Mistake>) {
-        for tlb in &mut self.tlbs {
-            tlb.mistake = mistake;
-        }
+        self.tlbs.iter_mut().for_each(|tlb| tlb.make(mistake));
+    }
+
+    /// What both hubs' TLBs counted, which begins anew.
+    pub(crate) fn take_tlb_report(&mut self) -> TlbReport {
+        let mut sum = TlbReport::default();
+        self.tlbs.iter_mut().for_each(|tlb| sum.add(&tlb.take()));
+        sum
     }
 
     fn context(&self, vmid: Vmid) -> Option<&Context> {
@@ -284,11 +289,13 @@ impl Gmc {
                 }
                 let gart = self.gart_table(regs);
                 self.tlb(hub)
-                    .translate(Vmid::KERNEL, va, &|va| gart.lookup(memory, va))
+                    .translate(Vmid::KERNEL, va, write, &|va| gart.lookup(memory, va))
             }
-            Space::Process { vmid, root, depth } => self
-                .tlb(hub)
-                .translate(vmid, va, &|va| Ok(tables::lookup(memory, root, depth, va)?)),
+            Space::Process { vmid, root, depth } => {
+                self.tlb(hub).translate(vmid, va, write, &|va| {
+                    Ok(tables::lookup(memory, root, depth, va)?)
+                })
+            }
         };
         match found {
             Err(VmFault::Tables(Fault::Prt)) => (Ok(None), in_page),

@@ -11,6 +11,9 @@
 //! page-table entry that it was made of has changed since, and a *wrong fragment* when that one is
 //! as it was, but another page that it speaks for lies elsewhere.
 //!
+//! A [`Mistake`] concerns processes only, and only what they read: a write that would go astray is
+//! counted, but goes where the tables say, so that a guest outlives it.
+//!
 //! A TLB is bounded ([`ENTRIES`] for each VMID). Used by `gmc` for every access of every engine.
 
 use super::VmFault;
@@ -163,7 +166,7 @@ pub(super) struct Tlb {
     name: &'static str,
     contexts: [Context; VMIDS],
     counts: TlbReport,
-    pub(super) mistake: Option<Mistake>,
+    mistake: Option<Mistake>,
 }
 
 impl Tlb {
@@ -182,8 +185,10 @@ impl Tlb {
         &mut self,
         vmid: Vmid,
         va: GpuVa,
+        write: bool,
         tables: &dyn Fn(GpuVa) -> Result<Translation, VmFault>,
     ) -> Result<(Remembered, u64), VmFault> {
+        let mistake = self.mistake.filter(|_| vmid != Vmid::KERNEL);
         let in_page = 0x1000 - (va.0 & 0xfff);
         let now = tables(va);
         let context = &mut self.contexts[usize::from(vmid.0) % VMIDS];
@@ -196,7 +201,7 @@ impl Tlb {
         let Some(entry) = known else {
             let now = now?;
             self.counts.misses += 1;
-            let enlarge = u32::from(self.mistake == Some(Mistake::FragmentsOneLarger));
+            let enlarge = u32::from(mistake == Some(Mistake::FragmentsOneLarger));
             let entry = Remembered::new(&now, enlarge);
             if context.entries.len() >= ENTRIES {
                 self.counts.evictions += context.entries.len() as u64;
@@ -211,6 +216,9 @@ impl Tlb {
             return Ok((entry, now.map_or(in_page, |now| now.remaining)));
         }
         self.wrong(vmid, va, entry, now, tables);
+        if write && mistake.is_some() {
+            return now.map(|now| (Remembered::new(&now, 0), in_page));
+        }
         Ok((entry, in_page))
     }
 
@@ -249,11 +257,9 @@ impl Tlb {
     /// Forgets what it knows of these VMIDs, one bit each.
     pub(super) fn invalidate(&mut self, vmids: u32) {
         self.counts.invalidations += u64::from(vmids.count_ones());
-        if self.mistake == Some(Mistake::InvalidationsIgnored) {
-            return;
-        }
+        let ignored = self.mistake == Some(Mistake::InvalidationsIgnored);
         for (number, context) in self.contexts.iter_mut().enumerate() {
-            if vmids >> number & 1 == 1 {
+            if vmids >> number & 1 == 1 && !(ignored && number > 0) {
                 context.forget();
             }
         }
@@ -262,6 +268,17 @@ impl Tlb {
     /// Forgets everything: a reset.
     pub(super) fn reset(&mut self) {
         self.contexts.iter_mut().for_each(Context::forget);
+    }
+
+    /// Makes a mistake from now on, or none; what former mistakes left behind is forgotten.
+    pub(super) fn make(&mut self, mistake: Option<Mistake>) {
+        self.mistake = mistake;
+        self.reset();
+    }
+
+    /// What was counted, which begins anew.
+    pub(super) fn take(&mut self) -> TlbReport {
+        std::mem::take(&mut self.counts)
     }
 
     /// What was counted since the device started.

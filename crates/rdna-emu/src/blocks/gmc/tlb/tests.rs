@@ -46,7 +46,7 @@ impl Tables {
 
 fn at(tlb: &mut Tlb, tables: &Tables, vmid: u8, va: u64) -> Option<u64> {
     let lookup = |va| tables.lookup(va);
-    let found = tlb.translate(Vmid(vmid), GpuVa(va), &lookup);
+    let found = tlb.translate(Vmid(vmid), GpuVa(va), false, &lookup);
     found.ok().map(|(entry, _)| entry.address(GpuVa(va)))
 }
 
@@ -156,15 +156,38 @@ fn mistakes_are_made_when_asked_for() {
     tables.map(0x100, 1, 0x40_0000, 0);
     tables.map(0x101, 1, 0x90_0000, 0);
     let mut tlb = Tlb::new("hub");
-    tlb.mistake = Some(Mistake::FragmentsOneLarger);
+    tlb.make(Some(Mistake::FragmentsOneLarger));
     assert_eq!(at(&mut tlb, &tables, 1, 0x10_0000), Some(0x40_0000));
     assert_eq!(at(&mut tlb, &tables, 1, 0x10_1000), Some(0x40_1000));
     assert_eq!(sums(&tlb), [1, 1, 0, 1]);
-    tlb.mistake = Some(Mistake::InvalidationsIgnored);
+    tlb.make(Some(Mistake::InvalidationsIgnored));
+    assert_eq!(at(&mut tlb, &tables, 1, 0x10_0000), Some(0x40_0000));
     tlb.invalidate(u32::MAX);
     tables.map(0x100, 1, 0x50_0000, 0);
     assert_eq!(at(&mut tlb, &tables, 1, 0x10_0000), Some(0x40_0000));
-    assert_eq!(sums(&tlb), [2, 1, 1, 1]);
+    assert_eq!(sums(&tlb), [2, 2, 1, 1]);
+    // What was counted is handed over once, and what was wrong is gone with the mistake.
+    tlb.make(None);
+    assert_eq!(at(&mut tlb, &tables, 1, 0x10_0000), Some(0x50_0000));
+    let taken = tlb.take();
+    assert_eq!((taken.stale, taken.wrong_fragments), (1, 1));
+    assert_eq!(sums(&tlb), [0; 4]);
+}
+
+#[test]
+fn a_mistake_is_not_made_for_the_kernel_nor_in_what_is_written() {
+    let mut tables = Tables::default();
+    tables.map(0x100, 1, 0x40_0000, 0);
+    tables.map(0x101, 1, 0x90_0000, 0);
+    let mut tlb = Tlb::new("hub");
+    tlb.make(Some(Mistake::FragmentsOneLarger));
+    for (vmid, wrong) in [(0, 0), (1, 1)] {
+        at(&mut tlb, &tables, vmid, 0x10_0000);
+        let va = GpuVa(0x10_1000);
+        let found = tlb.translate(Vmid(vmid), va, true, &|va| tables.lookup(va));
+        assert_eq!(found.unwrap().0.address(va), 0x90_0000);
+        assert_eq!(sums(&tlb)[3], wrong);
+    }
 }
 
 #[test]
