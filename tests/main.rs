@@ -28,6 +28,7 @@ mod parameters;
 mod policies;
 mod power;
 mod probe;
+mod real_clients;
 mod refusals;
 mod resources;
 mod scope;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         lifecycle::SCENARIOS,
         power::SCENARIOS,
         refusals::SCENARIOS,
+        real_clients::SCENARIOS,
     ]
     .concat();
     let theatre = Theatre::new();

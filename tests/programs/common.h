@@ -3,7 +3,7 @@
  * What the copy programs share: a pattern that differs in every place and round, its check, and how they stop.
  *
  * Each program prints one line that begins with "PASS" when everything arrived, and nothing else on success but
- * "DEVICE", "BUFFER" and "HOLD" lines; any difference or error is a line on standard error and exit status 1.
+ * "DEVICE", "BUFFER", "PASID" and "HOLD" lines; any difference or error is a line on standard error and exit status 1.
  */
 #ifndef COMMON_H
 #define COMMON_H
@@ -50,6 +50,29 @@ static inline void compare(const void *from, size_t size, unsigned int round, co
 			     pattern(at, round));
 }
 
+/* The number by which the driver and the GPU know this process, from what the driver tells of its open files. */
+static inline unsigned int pasid(void)
+{
+	unsigned int number;
+	char text[4096], *at;
+	size_t length;
+	FILE *file;
+
+	for (int fd = 0; fd < 256; fd++) {
+		snprintf(text, sizeof(text), "/proc/self/fdinfo/%d", fd);
+		file = fopen(text, "r");
+		if (!file)
+			continue;
+		length = fread(text, 1, sizeof(text) - 1, file);
+		fclose(file);
+		text[length] = 0;
+		at = strstr(text, "\npasid:");
+		if (at && sscanf(at + 7, "%u", &number) == 1 && number)
+			return number;
+	}
+	FAIL("no open file has a PASID");
+}
+
 /* With the argument "hold": says so and waits for a line, while somebody looks at the page tables. */
 static inline void hold(int argc, char **argv)
 {
@@ -57,7 +80,7 @@ static inline void hold(int argc, char **argv)
 
 	if (argc < 2 || strcmp(argv[1], "hold"))
 		return;
-	puts("HOLD");
+	printf("PASID %u\nHOLD\n", pasid());
 	fflush(stdout);
 	if (!fgets(line, sizeof(line), stdin))
 		FAIL("nobody ended the wait");

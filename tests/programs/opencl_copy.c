@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* Writes a buffer, copies it to another one and reads it back through OpenCL, and compares. */
+/*
+ * Writes a buffer, copies it on twice and reads it back through OpenCL, and compares.
+ *
+ * The buffer in the middle is host memory: copies between two buffers in the GPU's own memory are kernels in AMD's
+ * runtime, and the emulated GPU executes none.
+ */
 
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
@@ -37,8 +42,10 @@ int main(int argc, char **argv)
 		size_t size = sizes[round];
 		uint8_t *out = malloc(size), *back = calloc(1, size);
 		cl_mem first = clCreateBuffer(context, CL_MEM_READ_WRITE, size, NULL, &error);
-		cl_mem second;
+		cl_mem middle, second;
 
+		CHECK(error);
+		middle = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, size, NULL, &error);
 		CHECK(error);
 		second = clCreateBuffer(context, CL_MEM_READ_WRITE, size, NULL, &error);
 		CHECK(error);
@@ -46,14 +53,16 @@ int main(int argc, char **argv)
 			FAIL("no memory");
 		fill(out, size, round);
 		CHECK(clEnqueueWriteBuffer(queue, first, CL_FALSE, 0, size, out, 0, NULL, NULL));
-		CHECK(clEnqueueCopyBuffer(queue, first, second, 0, 0, size, 0, NULL, NULL));
+		CHECK(clEnqueueCopyBuffer(queue, first, middle, 0, 0, size, 0, NULL, NULL));
+		CHECK(clEnqueueCopyBuffer(queue, middle, second, 0, 0, size, 0, NULL, NULL));
 		CHECK(clEnqueueReadBuffer(queue, second, CL_TRUE, 0, size, back, 0, NULL, NULL));
 		CHECK(clFinish(queue));
-		compare(back, size, round, "write, copy, read");
+		compare(back, size, round, "write, copy, copy, read");
 		total += size;
 		if (round + 1 == count)
 			hold(argc, argv);
 		CHECK(clReleaseMemObject(first));
+		CHECK(clReleaseMemObject(middle));
 		CHECK(clReleaseMemObject(second));
 		free(out);
 		free(back);
