@@ -41,7 +41,7 @@ const TRAP_SOURCE: u8 = 224;
 /// Bytes moved at a time by copies and fills.
 const CHUNK: u64 = 64 << 10;
 /// The largest count that a packet of this engine version can carry.
-const COUNT: u32 = 0x003f_ffff;
+const COUNT: u32 = 0x3fff_ffff;
 
 /// Bytes and rows that one sub-window copy may move; a guest that asks for more is refused.
 const WINDOW_BYTES: u64 = 4 << 30;
