@@ -28,6 +28,7 @@ mod parameters;
 mod policies;
 mod power;
 mod probe;
+mod queues;
 mod real_clients;
 mod refusals;
 mod resources;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         boot::SCENARIOS,
         gpus::SCENARIOS,
         clients::SCENARIOS,
+        queues::SCENARIOS,
         judge::SCENARIOS,
         parameters::SCENARIOS,
         states::SCENARIOS,

@@ -17,12 +17,24 @@ flags! {
         GTT = 1 << 1;
         /// System memory of the process.
         USERPTR = 1 << 2;
+        /// The process's doorbells: two pages of the doorbell BAR.
+        DOORBELL = 1 << 3;
+        /// The page of registers that user space may use.
+        MMIO_REMAP = 1 << 4;
+        /// In one piece of VRAM.
+        CONTIGUOUS = 1 << 23;
         /// Coherent with other devices too.
         EXT_COHERENT = 1 << 24;
         /// Never cached.
         UNCACHED = 1 << 25;
         /// Coherent within the device and with the CPU.
         COHERENT = 1 << 26;
+        /// Mapped twice, one after the other, with half as much memory behind.
+        AQL_QUEUE_MEM = 1 << 27;
+        /// Only this kind of memory will do.
+        NO_SUBSTITUTE = 1 << 28;
+        /// The CPU may map it.
+        PUBLIC = 1 << 29;
         /// The GPU may execute.
         EXECUTABLE = 1 << 30;
         /// The GPU may write.
@@ -34,10 +46,18 @@ flags! {
         HOST_ACCESS = 1 << 0;
         /// Coherent with the CPU; on unless it is switched off.
         COHERENT = 1 << 1;
+        /// Kept within GPUs that are linked.
+        HIVE_LOCAL = 1 << 2;
+        /// The GPU may not write.
+        GPU_RO = 1 << 3;
         /// The GPU may execute.
         GPU_EXEC = 1 << 4;
+        /// Written rarely.
+        GPU_READ_MOSTLY = 1 << 5;
         /// Mapped all the time, not only when the GPU faults.
         GPU_ALWAYS_MAPPED = 1 << 6;
+        /// Coherent with other devices too.
+        EXT_COHERENT = 1 << 7;
         /// Every flag that there is.
         ALL = 0xff;
     }
@@ -48,6 +68,16 @@ pub const AMDKFD_IOCTL_BASE: u8 = b'K';
 
 /// Numbers of KFD's ioctls (`AMDKFD_IOC_*`).
 pub mod number {
+    /// New user queue.
+    pub const CREATE_QUEUE: u8 = 0x02;
+    /// Drop a user queue.
+    pub const DESTROY_QUEUE: u8 = 0x03;
+    /// Change a user queue.
+    pub const UPDATE_QUEUE: u8 = 0x07;
+    /// New event.
+    pub const CREATE_EVENT: u8 = 0x08;
+    /// Wait for events.
+    pub const WAIT_EVENTS: u8 = 0x0c;
     /// Make a DRM client's address space the process's on that GPU.
     pub const ACQUIRE_VM: u8 = 0x15;
     /// New buffer.
@@ -64,18 +94,45 @@ pub mod number {
 
 /// `KFD_IOCTL_SVM_OP_SET_ATTR`
 pub const SVM_OP_SET_ATTR: u32 = 0;
+/// `KFD_IOCTL_SVM_OP_GET_ATTR`
+pub const SVM_OP_GET_ATTR: u32 = 1;
 
 /// `enum kfd_ioctl_svm_attr_type`
 pub mod svm_attribute {
+    /// Where the memory is best kept: a GPU, 0 for system memory, all ones for no preference.
+    pub const PREFERRED_LOC: u32 = 0;
     /// Where the memory shall be now: a GPU, or 0 for system memory.
     pub const PREFETCH_LOC: u32 = 1;
     /// A GPU that may access the range.
     pub const ACCESS: u32 = 2;
+    /// A GPU that may access the range where it is.
+    pub const ACCESS_IN_PLACE: u32 = 3;
+    /// A GPU that may not access the range.
+    pub const NO_ACCESS: u32 = 4;
     /// Flags to switch on.
     pub const SET_FLAGS: u32 = 5;
     /// Flags to switch off.
     pub const CLR_FLAGS: u32 = 6;
+    /// How much moves at a time: logarithm of the pages.
+    pub const GRANULARITY: u32 = 7;
 }
+
+/// `KFD_IOC_QUEUE_TYPE_*`
+pub mod queue_type {
+    /// PM4 packets.
+    pub const COMPUTE: u32 = 0;
+    /// Packets of a copy engine.
+    pub const SDMA: u32 = 1;
+    /// AQL packets.
+    pub const COMPUTE_AQL: u32 = 2;
+}
+
+/// `KFD_IOC_EVENT_SIGNAL`
+pub const EVENT_SIGNAL: u32 = 0;
+/// `KFD_IOC_WAIT_RESULT_COMPLETE`
+pub const WAIT_RESULT_COMPLETE: u32 = 0;
+/// Doorbells of a process on one GPU: bytes (`kfd_doorbell_process_slice`).
+pub const DOORBELL_SLICE: u64 = 8192;
 
 /// `struct kfd_ioctl_acquire_vm_args`
 #[repr(C)]
@@ -153,6 +210,122 @@ pub struct SvmArgs {
     pub attrs: [SvmAttribute; 4],
 }
 
+/// `struct kfd_ioctl_create_queue_args`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CreateQueueArgs {
+    /// GPU address of the ring.
+    pub ring_base_address: u64,
+    /// GPU address of the write pointer.
+    pub write_pointer_address: u64,
+    /// GPU address at which the read pointer is reported.
+    pub read_pointer_address: u64,
+    /// Out: offset for mmap of the process's doorbells, and in its low bits the doorbell among them.
+    pub doorbell_offset: u64,
+    /// Bytes, a power of two.
+    pub ring_size: u32,
+    /// KFD's number of the GPU.
+    pub gpu_id: u32,
+    /// [`queue_type`]
+    pub queue_type: u32,
+    /// 0 to 100.
+    pub queue_percentage: u32,
+    /// 0 to 15.
+    pub queue_priority: u32,
+    /// Out: the queue.
+    pub queue_id: u32,
+    /// GPU address of the buffer for end-of-pipe events.
+    pub eop_buffer_address: u64,
+    /// Its bytes.
+    pub eop_buffer_size: u64,
+    /// GPU address of the area for preempted waves.
+    pub ctx_save_restore_address: u64,
+    /// Its bytes, without what is for debuggers.
+    pub ctx_save_restore_size: u32,
+    /// Bytes of the control stack in it.
+    pub ctl_stack_size: u32,
+    /// Copy engine, for one type of queue.
+    pub sdma_engine_id: u32,
+    /// Bytes of metadata behind an AQL ring.
+    pub metadata_ring_size: u32,
+}
+
+/// `struct kfd_ioctl_update_queue_args`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UpdateQueueArgs {
+    /// GPU address of the ring.
+    pub ring_base_address: u64,
+    /// The queue.
+    pub queue_id: u32,
+    /// Bytes.
+    pub ring_size: u32,
+    /// 0 to 100.
+    pub queue_percentage: u32,
+    /// 0 to 15.
+    pub queue_priority: u32,
+}
+
+/// `struct kfd_ioctl_destroy_queue_args`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DestroyQueueArgs {
+    /// The queue.
+    pub queue_id: u32,
+    #[doc(hidden)]
+    pub pad: u32,
+}
+
+/// `struct kfd_ioctl_create_event_args`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CreateEventArgs {
+    /// In: the buffer that is to be the event page, or 0.
+    pub event_page_offset: u64,
+    /// Out: what the GPU's interrupt shall carry.
+    pub event_trigger_data: u32,
+    /// [`EVENT_SIGNAL`]
+    pub event_type: u32,
+    /// Whether waiting resets it.
+    pub auto_reset: u32,
+    #[doc(hidden)]
+    pub node_id: u32,
+    /// Out: the event.
+    pub event_id: u32,
+    /// Out: its qword in the event page.
+    pub event_slot_index: u32,
+}
+
+/// `struct kfd_event_data`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventData {
+    /// A union; for signal events the first qword is the age that the caller has seen, 0 for none.
+    pub data: [u64; 4],
+    #[doc(hidden)]
+    pub ext: u64,
+    /// The event.
+    pub event_id: u32,
+    #[doc(hidden)]
+    pub pad: u32,
+}
+
+/// `struct kfd_ioctl_wait_events_args`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WaitEventsArgs {
+    /// Address of an array of [`EventData`].
+    pub events_ptr: u64,
+    /// Its length.
+    pub num_events: u32,
+    /// Whether all must come.
+    pub wait_for_all: u32,
+    /// Milliseconds.
+    pub timeout: u32,
+    /// Out: [`WAIT_RESULT_COMPLETE`] or not.
+    pub wait_result: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,5 +340,11 @@ mod tests {
         assert_eq!(size_of::<MapMemoryArgs>(), 24);
         assert_eq!(size_of::<SvmAttribute>(), 8);
         assert_eq!(size_of::<SvmArgs>(), 24 + 4 * 8);
+        assert_eq!(size_of::<CreateQueueArgs>(), 96);
+        assert_eq!(size_of::<UpdateQueueArgs>(), 24);
+        assert_eq!(size_of::<DestroyQueueArgs>(), 8);
+        assert_eq!(size_of::<CreateEventArgs>(), 32);
+        assert_eq!(size_of::<EventData>(), 48);
+        assert_eq!(size_of::<WaitEventsArgs>(), 24);
     }
 }

@@ -6,6 +6,7 @@
 //! Every request is a struct that implements [`Call`], which ties it to the type of its reply, so the host's side is
 //! checked by the compiler. Bytes travel as base64, since parameters under test may be no UTF-8 or hold NULs.
 
+mod compute;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -15,10 +16,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+pub use self::compute::*;
 pub use self::session::*;
 pub use self::values::*;
 pub use crate::bytes::Bytes;
-use crate::kfd_uapi::{KfdFlags, SvmFlags};
 use crate::uapi::{Domain, GemFlags, VmFlags};
 
 /// Name of the virtio-serial port on which guest and host talk.
@@ -99,18 +100,30 @@ pub trait Call: Into<Request> {
     type Reply: DeserializeOwned;
 }
 
+/// Requests that belong together: a structure for each with the type of its reply, and an enum of them all. `$into` makes
+/// a [`Request`] of the enum; `$more` are variants that hold another such enum.
 macro_rules! calls {
-    ($( $(#[$doc:meta])* $name:ident { $( $(#[$fdoc:meta])* $field:ident : $type:ty ),* $(,)? } -> $reply:ty; )*) => {
-        /// Everything that the guest can be asked for.
+    (
+        $(#[$enum_doc:meta])* $requests:ident, tagged $tag:literal, into $into:path
+        $(, $(#[$more_doc:meta])* $more:ident($inner:ty))*;
+        $( $(#[$doc:meta])* $name:ident { $( $(#[$fdoc:meta])* $field:ident : $type:ty ),* $(,)? } -> $reply:ty; )*
+    ) => {
+        $(#[$enum_doc])*
         #[derive(Debug, Clone, Serialize, Deserialize)]
-        #[serde(tag = "op", rename_all = "snake_case")]
-        pub enum Request { $( $(#[$doc])* $name($name), )* }
+        #[serde(tag = $tag, rename_all = "snake_case")]
+        pub enum $requests {
+            $( $(#[$doc])* $name($name), )*
+            $( $(#[$more_doc])* $more($inner), )*
+        }
 
-        impl Request {
+        impl $requests {
             /// The request's name, for messages.
             #[must_use]
             pub fn name(&self) -> &'static str {
-                match self { $( Self::$name(_) => stringify!($name), )* }
+                match self {
+                    $( Self::$name(_) => stringify!($name), )*
+                    $( Self::$more(inner) => inner.name(), )*
+                }
             }
         }
 
@@ -120,15 +133,21 @@ macro_rules! calls {
             pub struct $name { $( $(#[$fdoc])* pub $field: $type, )* }
 
             impl From<$name> for Request {
-                fn from(call: $name) -> Self { Self::$name(call) }
+                fn from(call: $name) -> Self { $into($requests::$name(call)) }
             }
 
             impl Call for $name { type Reply = $reply; }
         )*
     };
 }
+pub(crate) use calls;
 
 calls! {
+    /// Everything that the guest can be asked for.
+    Request, tagged "op", into std::convert::identity,
+    /// What is about compute clients.
+    Compute(ComputeRequest);
+
     /// Load a module from a file (`finit_module`).
     Insmod {
         /// Path of the `.ko` in the guest.
@@ -411,59 +430,6 @@ calls! {
     ProcessEnd {
         /// Which process.
         process: ProcessId,
-    } -> ();
-    /// KFD's ACQUIRE_VM: make a client's address space the compute address space of this process on that GPU.
-    KfdAcquire {
-        /// Which client; it must not have mapped anything.
-        client: ClientId,
-    } -> GpuId;
-    /// KFD's ALLOC_MEMORY_OF_GPU: a new buffer with its address.
-    KfdAlloc {
-        /// A client handed to [`KfdAcquire`]: on its GPU.
-        client: ClientId,
-        /// Kind and attributes.
-        flags: KfdFlags,
-        /// GPU address.
-        va: Va,
-        /// Bytes.
-        size: Size,
-    } -> KfdHandle;
-    /// KFD's FREE_MEMORY_OF_GPU.
-    KfdFree {
-        /// The buffer.
-        handle: KfdHandle,
-    } -> ();
-    /// KFD's MAP_MEMORY_TO_GPU.
-    KfdMap {
-        /// On which GPU: a client handed to [`KfdAcquire`].
-        client: ClientId,
-        /// The buffer.
-        handle: KfdHandle,
-    } -> ();
-    /// KFD's UNMAP_MEMORY_FROM_GPU.
-    KfdUnmap {
-        /// On which GPU: a client handed to [`KfdAcquire`].
-        client: ClientId,
-        /// The buffer.
-        handle: KfdHandle,
-    } -> ();
-    /// KFD's SVM: share memory of this process with a GPU at the same address; asked again, change its attributes.
-    SvmSet {
-        /// Which GPU: a client handed to [`KfdAcquire`].
-        client: ClientId,
-        /// First address.
-        va: Va,
-        /// Bytes.
-        size: Size,
-        /// Flags that shall be on; the others go off.
-        flags: SvmFlags,
-        /// Move it to the card's memory now, else to system memory.
-        prefetch: bool,
-    } -> ();
-    /// Unmap a shared range from this process, and so from the GPU.
-    SvmDrop {
-        /// Its first address.
-        va: Va,
     } -> ();
     /// Suspend to idle and resume; the reply comes after. Up to the last step, which would stop the processors until
     /// an interrupt wakes them: everything that drivers do is done. PID 1 only.

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 use guest::proto::{
-    Answer, Bytes, Frame, Hello, LogPart, Request, Session, SessionInput, UnameInfo,
+    Answer, Bytes, ComputeRequest, Frame, Hello, LogPart, Request, Session, SessionInput, UnameInfo,
 };
 use rustix::process::{WaitOptions, wait};
 use serde::Serialize;
@@ -184,16 +184,7 @@ impl Guest {
             Request::LaterEnded(r) => value(self.processes.has_answered(r.process)?),
             Request::LaterEnd(r) => self.processes.answer(r.process),
             Request::ProcessEnd(r) => value(self.processes.end(r.process)?),
-            Request::KfdAcquire(r) => {
-                let client = self.clients.get(r.client)?;
-                value(self.kfd.acquire(r.client, client)?)
-            }
-            Request::KfdAlloc(r) => value(self.kfd.alloc(&r)?),
-            Request::KfdFree(r) => value(self.kfd.free(r.handle)?),
-            Request::KfdMap(r) => value(self.kfd.map(r.client, r.handle)?),
-            Request::KfdUnmap(r) => value(self.kfd.unmap(r.client, r.handle)?),
-            Request::SvmSet(r) => value(self.kfd.share(&r)?),
-            Request::SvmDrop(r) => value(self.kfd.unshare(r.va)?),
+            Request::Compute(r) => self.compute(r),
             Request::Suspend(_) => Err(failure("a suspend is not for here")),
             Request::Session(_) => Err(failure("a session is not for here")),
             Request::PowerOff(_) => {
@@ -203,6 +194,34 @@ impl Guest {
                 self.storms = Storms::default();
                 value(())
             }
+        }
+    }
+
+    fn compute(&mut self, request: ComputeRequest) -> Result<Value> {
+        use ComputeRequest as Asked;
+        match request {
+            Asked::KfdAcquire(r) => {
+                let client = self.clients.get(r.client)?;
+                value(self.kfd.acquire(r.client, client)?)
+            }
+            Asked::KfdNode(r) => value(self.kfd.node(r.client)?),
+            Asked::KfdAlloc(r) => value(self.kfd.alloc(&r)?),
+            Asked::KfdFree(r) => value(self.kfd.free(r.handle)?),
+            Asked::KfdMap(r) => value(self.kfd.map(r.client, r.handle)?),
+            Asked::KfdUnmap(r) => value(self.kfd.unmap(r.client, r.handle)?),
+            Asked::KfdWrite(r) => value(self.kfd.write(&r)?),
+            Asked::KfdRead(r) => value(Bytes(self.kfd.read(&r)?)),
+            Asked::KfdAwait(r) => value(self.kfd.wait(&r)?),
+            Asked::SvmSet(r) => value(self.kfd.share(&r)?),
+            Asked::SvmDrop(r) => value(self.kfd.unshare(r.va)?),
+            Asked::SvmChange(r) => value(self.kfd.change(&r)?),
+            Asked::SvmQuery(r) => value(self.kfd.query(&r)?),
+            Asked::QueueCreate(r) => value(self.kfd.create_queue(&r)?),
+            Asked::QueueUpdate(r) => value(self.kfd.update_queue(&r)?),
+            Asked::QueueDestroy(r) => value(self.kfd.destroy_queue(r.queue)?),
+            Asked::QueueRing(r) => value(self.kfd.ring(&r)?),
+            Asked::EventCreate(r) => value(self.kfd.create_event(&r)?),
+            Asked::EventWait(r) => value(self.kfd.wait_event(&r)?),
         }
     }
 }

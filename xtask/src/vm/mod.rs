@@ -29,6 +29,7 @@ pub mod mappings;
 pub mod modprobe;
 pub mod modules;
 pub mod pci;
+pub mod queues;
 pub mod session;
 pub mod spaces;
 

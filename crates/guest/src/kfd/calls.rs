@@ -2,7 +2,8 @@
 //! One safe function per ioctl of KFD.
 
 use guest::kfd_uapi::{
-    AMDKFD_IOCTL_BASE, AcquireVmArgs, AllocMemoryArgs, FreeMemoryArgs, MapMemoryArgs, SvmArgs,
+    AMDKFD_IOCTL_BASE, AcquireVmArgs, AllocMemoryArgs, CreateEventArgs, CreateQueueArgs,
+    DestroyQueueArgs, FreeMemoryArgs, MapMemoryArgs, SvmArgs, UpdateQueueArgs, WaitEventsArgs,
     number,
 };
 use rustix::io::Errno;
@@ -33,7 +34,17 @@ ioctls! {
     map(MapMemoryArgs) = kfd::<MapMemoryArgs>(number::MAP_MEMORY_TO_GPU), "ioctl MAP_MEMORY_TO_GPU";
     /// Unmap a buffer.
     unmap(MapMemoryArgs) = kfd::<MapMemoryArgs>(number::UNMAP_MEMORY_FROM_GPU), "ioctl UNMAP_MEMORY_FROM_GPU";
-    /// Set attributes of shared virtual memory.
+    /// New user queue.
+    create_queue(CreateQueueArgs) = kfd::<CreateQueueArgs>(number::CREATE_QUEUE), "ioctl CREATE_QUEUE";
+    /// Drop a user queue.
+    destroy_queue(DestroyQueueArgs) = kfd::<DestroyQueueArgs>(number::DESTROY_QUEUE), "ioctl DESTROY_QUEUE";
+    /// Change a user queue.
+    update_queue(UpdateQueueArgs) = kfd_in::<UpdateQueueArgs>(number::UPDATE_QUEUE), "ioctl UPDATE_QUEUE";
+    /// New event.
+    create_event(CreateEventArgs) = kfd::<CreateEventArgs>(number::CREATE_EVENT), "ioctl CREATE_EVENT";
+    /// Wait for events.
+    wait_events(WaitEventsArgs) = kfd::<WaitEventsArgs>(number::WAIT_EVENTS), "ioctl WAIT_EVENTS";
+    /// Set or get attributes of shared virtual memory.
     svm(SvmArgs) = kfd::<SvmArgs>(number::SVM), "ioctl SVM";
 }
 
@@ -59,5 +70,10 @@ mod tests {
             0xc018_4b19
         );
         assert_eq!(kfd::<SvmArgs>(number::SVM), 0xc038_4b20);
+        assert_eq!(kfd::<CreateQueueArgs>(number::CREATE_QUEUE), 0xc060_4b02);
+        assert_eq!(kfd::<DestroyQueueArgs>(number::DESTROY_QUEUE), 0xc008_4b03);
+        assert_eq!(kfd_in::<UpdateQueueArgs>(number::UPDATE_QUEUE), 0x4018_4b07);
+        assert_eq!(kfd::<CreateEventArgs>(number::CREATE_EVENT), 0xc020_4b08);
+        assert_eq!(kfd::<WaitEventsArgs>(number::WAIT_EVENTS), 0xc018_4b0c);
     }
 }

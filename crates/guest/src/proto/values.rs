@@ -29,6 +29,8 @@ number! {
     GpuId(u32);
     /// A buffer of KFD.
     KfdHandle(u64);
+    /// A user queue of a compute client.
+    QueueId(u32);
     /// A GPU virtual address.
     Va(u64);
     /// A number of bytes.
