@@ -11,6 +11,7 @@ pub mod cache;
 pub mod check;
 pub mod demo;
 pub mod disk;
+pub mod fuzz;
 pub mod guest_bin;
 pub mod host;
 pub mod kernel;

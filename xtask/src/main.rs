@@ -13,7 +13,7 @@ use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;
 use xtask::vm::GpuOptions;
-use xtask::{bench, check, demo, module, project, tidy, visit};
+use xtask::{bench, check, demo, fuzz, module, project, tidy, visit};
 
 /// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
 ///
@@ -79,6 +79,14 @@ enum Task {
         /// Words that the VM scenarios are filtered by
         #[arg(last = true)]
         scenarios: Vec<String>,
+    },
+    /// Fuzz what a guest controls of the emulated GPU and print executions and time
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// Only these targets
+        targets: Vec<String>,
     },
     /// Format all Rust code, the kernel side included
     Fmt {
@@ -220,6 +228,14 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             // The last line, on standard output: it is the result.
             println!("{sum}");
             return Ok(if sum.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Task::Fuzz { seconds, targets } => {
+            let tally = ui.step("fuzz", |step| fuzz::run(seconds, &targets, ui, step))?;
+            return Ok(if tally.failed == 0 {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

@@ -89,6 +89,8 @@ pub(crate) struct Bus {
     pub(crate) journal: Journal,
     pub(crate) gmc: Gmc,
     pub(crate) ih: Ih,
+    /// Bytes that engines have read and written.
+    pub(crate) moved: u64,
     /// The time stamp counter.
     pub(crate) clock: Counter,
     /// The address spaces seen so far.
@@ -120,6 +122,7 @@ impl Bus {
             journal,
             gmc,
             ih,
+            moved: 0,
             clock: Counter::new(Clock::default()),
             spaces,
             msi: None,
@@ -186,6 +189,7 @@ impl Bus {
 
     /// Reads through a VM. Bytes that cannot be read are zero; that is counted as a fault.
     pub(crate) fn read(&mut self, space: Space, va: GpuVa, out: &mut [u8]) -> bool {
+        self.moved = self.moved.saturating_add(out.len() as u64);
         let mut ok = true;
         let mut done = 0;
         while done < out.len() {
@@ -219,6 +223,7 @@ impl Bus {
 
     /// Writes through a VM. What cannot be written is dropped and counted as a fault.
     pub(crate) fn write(&mut self, space: Space, va: GpuVa, data: &[u8]) -> bool {
+        self.moved = self.moved.saturating_add(data.len() as u64);
         let mut ok = true;
         let mut done = 0;
         while done < data.len() {

@@ -23,6 +23,8 @@ mod chip;
 mod clock;
 mod device;
 mod discovery;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gpu;
 mod inject;
 mod journal;

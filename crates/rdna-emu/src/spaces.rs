@@ -115,6 +115,13 @@ impl Spaces {
         })
     }
 
+    /// Forgets all.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn clear(&mut self) {
+        self.seen.clear();
+        self.sightings = 0;
+    }
+
     /// An engine works in the space below `root`, as VM context `vmid`. `true` when it is a new one.
     pub(crate) fn used(
         &mut self,

@@ -13,9 +13,12 @@ use crate::kernel::{self, Kernel};
 use crate::target::Targets;
 use crate::tidy;
 use crate::ui::{Step, Ui};
-use crate::{host, module, project};
+use crate::{fuzz, host, module, project};
 use count::Tally;
 use tools::Tools;
+
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: u32 = 5;
 
 /// What to check.
 #[derive(Clone, Debug)]
@@ -100,6 +103,9 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
             "--no-fail-fast",
         ]);
         counted(ui, step, command)
+    });
+    runner("fuzz targets", &mut |step| {
+        fuzz::run(FUZZ_SECONDS, &[], ui, step)
     });
     for (name, kernel) in names.iter().zip(&prepared) {
         let suffix = if names.len() > 1 {

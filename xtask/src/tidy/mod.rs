@@ -155,6 +155,8 @@ fn ours(entry: &DirEntry) -> bool {
     match entry.depth() {
         0 => true,
         1 => !ELSEWHERE.contains(&&*name),
+        // The fuzz targets have a lock file and, under cargo-fuzz, a target folder of their own.
+        2 if name == "Cargo.lock" || name == "target" => false,
         _ => !name.starts_with('.') && name != "__pycache__",
     }
 }

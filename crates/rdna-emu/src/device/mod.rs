@@ -31,6 +31,8 @@ pub(crate) mod region {
 
 /// Packets in a row before the device looks at its socket again.
 const BURST: usize = 4096;
+/// Bytes moved in a row before it does; a packet may move some 64 MiB.
+const BURST_BYTES: u64 = 64 << 20;
 /// Register reads that may refer on to another register.
 const REFERRALS: usize = 4;
 
@@ -262,6 +264,7 @@ impl Device {
     /// Lets the engines work. `Worked`: there is more; `Blocked`: one waits for memory.
     pub(crate) fn run(&mut self) -> Step {
         let mut left = BURST;
+        let enough = self.bus.moved.saturating_add(BURST_BYTES);
         loop {
             let mut result = Step::Idle;
             for i in 0..self.blocks.len() {
@@ -274,7 +277,7 @@ impl Device {
                 };
             }
             left = left.saturating_sub(1);
-            if result != Step::Worked || left == 0 {
+            if result != Step::Worked || left == 0 || self.bus.moved > enough {
                 return result;
             }
         }

@@ -98,7 +98,8 @@ impl Server<'_> {
         ended
     }
 
-    fn serve(&self, stream: &UnixStream) -> io::Result<Ended> {
+    /// Serves one client to its end.
+    pub(crate) fn serve(&self, stream: &UnixStream) -> io::Result<Ended> {
         let mut timeout = None;
         loop {
             match self.wait(stream.as_fd(), timeout)? {
