@@ -6,7 +6,7 @@
 pub(crate) mod caps;
 mod evictions;
 mod failures;
-mod pages;
+pub(crate) mod pages;
 pub(crate) mod rig;
 pub(crate) mod script;
 

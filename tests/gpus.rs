@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The emulated machine itself: two GPUs in one guest, and registers that scenarios look at; stock amdgpu only.
+//! The emulated machine itself: several GPUs in one guest, of one chip and of several, and registers that scenarios
+//! look at.
 
+use crate::fragments::pages::{Page, pages};
 use crate::job::{Job, stock};
-use crate::stage::{Needs, Scenario, Stage, demand};
+use crate::policies::equal;
+use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result};
 use guest::uapi::Domain;
 use rdna_emu::Chip;
+use rdna_emu::tables::{Entry, Level, Mtype};
 use xtask::demo::compare::{Snapshot, sound};
+use xtask::demo::policy::{MTYPE_MASK, number};
 use xtask::vm::actions::AMDGPU_PARAMETERS;
 use xtask::vm::initramfs::AMDGPU;
-use xtask::vm::mappings::{DEMO, Layout};
+use xtask::vm::mappings::{DEMO, Layout, MORE, Memory};
 use xtask::vm::{GpuOptions, Vm, VmOptions};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -24,7 +29,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         two,
     ),
     Scenario::new(
-        "stock: RDNA1 and RDNA2 in one guest map and work side by side",
+        "RDNA1, RDNA2 and a chip that is neither work side by side, and rmcp leaves the latter alone",
         Needs::Nothing,
         mixed,
     ),
@@ -67,7 +72,15 @@ fn two(stage: &mut Stage) -> Result<()> {
 }
 
 fn mixed(stage: &mut Stage) -> Result<()> {
-    side_by_side(stage, "mixed", &[Chip::Navi10.into(), Chip::Navi21.into()])
+    side_by_side(
+        stage,
+        "mixed",
+        &[
+            Chip::Navi10.into(),
+            Chip::Navi21.into(),
+            Chip::Renoir.into(),
+        ],
+    )
 }
 
 /// Boots a guest with these GPUs and stock amdgpu. Every kind of buffer is mapped on each, SDMA writes through the
@@ -120,8 +133,101 @@ fn side_by_side(stage: &mut Stage, name: &str, gpus: &[GpuOptions]) -> Result<()
         layout.unmap(&mut vm)?;
         layout.close(&mut vm)?;
     }
+    if gpus.iter().any(|gpu| gpu.chip == Chip::Renoir) {
+        policy(&mut vm, gpus).context("rmcp on a mix of chips")?;
+    }
     vm.unload(AMDGPU)?;
     stage.finish(vm)
+}
+
+/// Under rmcp every mapping on RDNA has the policy's memory type and fragments; on another chip every entry is, bit for
+/// bit, what stock wrote. All of them are in one guest, under one driver.
+fn policy(vm: &mut Vm, gpus: &[GpuOptions]) -> Result<()> {
+    let all = [DEMO, MORE].concat();
+    let mut sides = Vec::new();
+    for gpu in 0..gpus.len() {
+        let node = vm.render_node(gpu)?;
+        let layout = Layout::create(vm, &node, &all)?;
+        layout.map(vm)?;
+        let stock = Snapshot::take(vm, &layout, gpu)?;
+        layout.unmap(vm)?;
+        sides.push((layout, stock));
+    }
+    vm.load(RMCP, "mtype=uc fragment_size=0")?;
+    let state = vm.parameter(RMCP, "state")?;
+    for (gpu, (layout, stock)) in sides.iter().enumerate() {
+        let chip = gpus[gpu].chip;
+        layout.map(vm)?;
+        let now = Snapshot::take(vm, layout, gpu)?;
+        layout.unmap(vm)?;
+        let says = if chip == Chip::Renoir {
+            let (now, then) = (entries(layout, &now), entries(layout, stock));
+            equal(&now, &then, "Renoir under rmcp")?;
+            // All of its memory types are among them.
+            for mtype in [Mtype::Nc, Mtype::Rw, Mtype::Cc, Mtype::Uc] {
+                demand!(
+                    now.iter().any(|entry| entry.mtype() == mtype),
+                    "nothing is {mtype} on Renoir"
+                );
+            }
+            "GC 9.3.0, not RDNA1/2, left alone"
+        } else {
+            obeyed(layout, stock, &now).with_context(|| chip.to_string())?;
+            "policy applies"
+        };
+        let address = vm.pci_address(gpu)?;
+        let line = state.lines().find(|line| line.contains(&address));
+        demand!(
+            line.is_some_and(|line| line.ends_with(says)),
+            "{chip}: state says {state:?}, expected {says:?} of {address}"
+        );
+        vm.submit(layout.client, 0x1357_0000, Domain::VRAM)?;
+    }
+    vm.unload(RMCP)?;
+    for (layout, _) in sides {
+        layout.close(vm)?;
+    }
+    Ok(())
+}
+
+/// All leaves and PRT entries of a layout's mappings.
+fn entries(layout: &Layout, at: &Snapshot) -> Vec<Entry> {
+    let placed = layout.placed.iter();
+    placed.flat_map(|placed| at.of(placed)).copied().collect()
+}
+
+/// Demands UC and FRAG 0 on every page that is mapped, and otherwise what stock wrote.
+fn obeyed(layout: &Layout, stock: &Snapshot, now: &Snapshot) -> Result<()> {
+    for placed in &layout.placed {
+        let name = placed.mapping.name;
+        let first = placed.va.0 >> 12;
+        let window = first..first + (placed.mapping.size.0 >> 12);
+        let expected = pages(&stock.space, &window).into_iter().map(|page| Page {
+            fragment: 0,
+            level: Level::Ptb,
+            marked: false,
+            flags: page.flags & !MTYPE_MASK | number(Mtype::Uc) << MTYPE_MASK.trailing_zeros(),
+            ..page
+        });
+        let expected: Vec<_> = expected.collect();
+        let found = pages(&now.space, &window);
+        let mapped = if placed.mapping.memory == Memory::Prt {
+            0
+        } else {
+            window.end - window.start
+        };
+        demand!(
+            found.len() as u64 == mapped,
+            "{name}: {} of {mapped} pages are mapped",
+            found.len()
+        );
+        let wrong = found.iter().zip(&expected).find(|(f, e)| f != e);
+        demand!(
+            wrong.is_none() && expected.len() == found.len(),
+            "{name}: found and expected: {wrong:x?}"
+        );
+    }
+    Ok(())
 }
 
 /// How many submissions each GPU has run.

@@ -232,14 +232,17 @@ impl Job {
         buffers.chain(ranges)
     }
 
-    /// Demands that everything is mapped with the memory type that `expected` says, and that VRAM is VRAM.
+    /// Demands that everything is mapped with the memory type that `expected` says, and that VRAM is VRAM, or system
+    /// memory where the driver of an APU prefers that.
     pub(crate) fn demand(&self, vm: &mut Vm, expected: fn(&Place) -> Mtype) -> Result<()> {
         let space = self.space(vm)?;
+        let apu = vm.gpu(self.gpu).options().chip.apu();
         for place in self.places() {
+            let vram = place.vram && !apu;
             let wanted = expected(&place);
             for entry in place.entries(&space)? {
                 demand!(
-                    entry.mtype() == wanted && entry.system() != place.vram,
+                    entry.mtype() == wanted && entry.system() != vram,
                     "{}: found {entry:?}, expected {wanted:?}",
                     place.name
                 );

@@ -136,7 +136,7 @@ fn oracle(stage: &mut Stage, policy: &str, asked: VmFlags, mtype: Mtype) -> Resu
 }
 
 /// All 64 bits: the buffers are the same, so the addresses are too.
-fn equal(found: &[Entry], expected: &[Entry], what: &str) -> Result<()> {
+pub(crate) fn equal(found: &[Entry], expected: &[Entry], what: &str) -> Result<()> {
     demand!(
         found.len() == expected.len(),
         "{what}: {} entries, stock has {}",

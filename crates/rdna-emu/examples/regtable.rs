@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Makes or extends a register table of this crate from one of AMD's `*_offset.h` headers.
 //!
-//! `regtable HEADER TABLE [NAME]...`: looks up every register that TABLE names already and every
+//! `regtable [--hub PREFIX] HEADER TABLE [NAME]...`: looks up every register that TABLE names already and every
 //! NAME (without the leading `mm`) in HEADER, and writes TABLE anew. A name that the header lacks
-//! is an error. The headers lie in a kernel's source: `drivers/gpu/drm/amd/include/asic_reg`.
+//! is an error. With `--hub GC` (or `MM`) registers that the header calls `VM_*` or `MC_VM_*` get
+//! the prefix in TABLE: headers before GFX10 give both hubs' registers the same names. The headers lie in a kernel's source: `drivers/gpu/drm/amd/include/asic_reg`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -12,11 +13,15 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [header, table, names @ ..] = &args[..] else {
-        eprintln!("usage: regtable HEADER TABLE [NAME]...");
+    let (hub, args) = match &args[..] {
+        [option, hub, rest @ ..] if option == "--hub" => (hub.as_str(), rest),
+        all => ("", all),
+    };
+    let [header, table, names @ ..] = args else {
+        eprintln!("usage: regtable [--hub PREFIX] HEADER TABLE [NAME]...");
         return ExitCode::FAILURE;
     };
-    match run(Path::new(header), Path::new(table), names) {
+    match run(Path::new(header), Path::new(table), names, hub) {
         Ok(count) => {
             println!("{table}: {count} registers");
             ExitCode::SUCCESS
@@ -28,9 +33,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(header: &Path, table: &Path, names: &[String]) -> Result<usize, Box<dyn Error>> {
+fn run(header: &Path, table: &Path, names: &[String], hub: &str) -> Result<usize, Box<dyn Error>> {
     let text = std::fs::read_to_string(header)?;
-    let offsets = offsets(&text);
+    let offsets: BTreeMap<String, _> = offsets(&text)
+        .into_iter()
+        .map(|(name, place)| (renamed(name, hub), place))
+        .collect();
     let old = std::fs::read_to_string(table).unwrap_or_default();
     let mut wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     wanted.extend(
@@ -61,6 +69,15 @@ fn run(header: &Path, table: &Path, names: &[String]) -> Result<usize, Box<dyn E
     }
     std::fs::write(table, text)?;
     Ok(rows.len())
+}
+
+/// The name in the table.
+fn renamed(name: &str, hub: &str) -> String {
+    if name.starts_with("VM_") || name.starts_with("MC_VM_") {
+        format!("{hub}{name}")
+    } else {
+        name.to_owned()
+    }
 }
 
 /// Every register of the header: offset and base index.

@@ -54,9 +54,12 @@ pub(crate) enum Requester {
 }
 
 impl Requester {
-    /// The hub that it sits behind.
-    pub(crate) fn hub(self) -> Hub {
-        Hub::Gfx
+    /// The hub that it sits behind, when the copy engines' is `sdma`.
+    fn hub(self, sdma: Hub) -> Hub {
+        match self {
+            Self::Sdma(_) => sdma,
+            Self::Cpg | Self::Cpc => Hub::Gfx,
+        }
     }
 
     /// Its number in the hub's status register (`gfxhub_client_ids` in `gfxhub_v2_0.c`).
@@ -109,6 +112,16 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
+    /// The hub of whoever reaches for memory now.
+    pub(crate) fn hub(&self) -> Hub {
+        self.requester.hub(self.gmc.sdma_hub())
+    }
+
+    /// The address space that whoever reaches for memory now uses for `vmid`.
+    pub(crate) fn space(&self, vmid: Vmid) -> Space {
+        self.gmc.space(&self.regs, self.hub(), vmid)
+    }
+
     /// The bus of a chip.
     pub(crate) fn new(spec: &Spec, memory: Memory, journal: Journal) -> Result<Self, WiringError> {
         let mut regs = RegisterFile::new(spec)?;
@@ -360,7 +373,7 @@ impl Bus {
         va: GpuVa,
         write: bool,
     ) -> (Result<Option<Place>, VmFault>, u64) {
-        let hub = self.requester.hub();
+        let hub = self.hub();
         self.gmc
             .locate(&self.regs, &self.memory, hub, space, va, write)
     }
@@ -368,7 +381,7 @@ impl Bus {
     fn vm_fault(&mut self, space: Space, va: GpuVa, write: bool, why: VmFault) {
         let who = self.requester;
         let denial = Denial {
-            hub: who.hub(),
+            hub: who.hub(self.gmc.sdma_hub()),
             client: who.client(),
             vmid: space.vmid(),
             va,

@@ -221,11 +221,13 @@ pub fn sound(layout: &Layout, stock: &Snapshot) -> Vec<Deviation> {
         let Placed { mapping, va, .. } = placed;
         let mut next = va.0;
         for entry in stock.of(placed) {
+            // Without such a bit the driver drops the wish.
+            let nowhere = mapping.vm.has(VmFlags::NOALLOC) && !entry.format.has_noalloc();
             let rights = [
                 (VmFlags::READABLE, entry.readable()),
                 (VmFlags::WRITEABLE, entry.writeable()),
                 (VmFlags::EXECUTABLE, entry.executable()),
-                (VmFlags::NOALLOC, entry.noalloc()),
+                (VmFlags::NOALLOC, entry.noalloc() || nowhere),
             ];
             let wrong = entry.va.0 != next
                 || entry.prt() != (mapping.memory == Memory::Prt)

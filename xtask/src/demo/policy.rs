@@ -36,7 +36,8 @@ pub const MTYPE_MASK: u64 = 7 << MTYPE_SHIFT;
 pub fn number(mtype: Mtype) -> u64 {
     match mtype {
         Mtype::Nc => 0,
-        Mtype::Wc => 1,
+        // GFX9 has RW in the place of WC.
+        Mtype::Wc | Mtype::Rw => 1,
         Mtype::Cc => 2,
         Mtype::Uc => 3,
         Mtype::Other(number) => u64::from(number),

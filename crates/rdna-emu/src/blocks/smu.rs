@@ -33,6 +33,9 @@ impl Smu {
     pub(crate) fn new(w: &mut Wiring<'_>, data: chip::Smu) -> Result<Self, WiringError> {
         w.power_on("MP0_SMN_C2PMSG_33", BOOT_DONE)?;
         w.on_write("MP1_SMN_C2PMSG_66", 0)?;
+        for (name, value) in data.status {
+            w.fixed(name, *value)?;
+        }
         Ok(Self {
             data,
             argument: w.reg("MP1_SMN_C2PMSG_82")?,

@@ -9,7 +9,10 @@ mod navi10;
 mod navi21;
 mod rdna1;
 mod rdna2;
+mod renoir;
 
+use crate::blocks::gmc::Hub;
+use crate::tables::Depth;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,17 +23,20 @@ pub enum Chip {
     Navi10,
     /// Radeon RX 6900 XT: 1002:73bf, GC 10.3.0.
     Navi21,
+    /// The graphics of a Ryzen 4000 APU: 1002:1636, GC 9.3.0. Not RDNA: its page tables differ.
+    Renoir,
 }
 
 impl Chip {
     /// Every chip there is.
-    pub const ALL: &'static [Self] = &[Self::Navi10, Self::Navi21];
+    pub const ALL: &'static [Self] = &[Self::Navi10, Self::Navi21, Self::Renoir];
 
     /// The name used on command lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Navi10 => "navi10",
             Self::Navi21 => "navi21",
+            Self::Renoir => "renoir",
         }
     }
 
@@ -39,11 +45,17 @@ impl Chip {
         self.spec().firmware
     }
 
+    /// Whether it is part of a processor. The driver then gives KFD system memory where VRAM is asked for.
+    pub const fn apu(self) -> bool {
+        self.spec().apu
+    }
+
     /// What is known about it.
     pub(crate) const fn spec(self) -> &'static Spec {
         match self {
             Self::Navi10 => &navi10::SPEC,
             Self::Navi21 => &navi21::SPEC,
+            Self::Renoir => &renoir::SPEC,
         }
     }
 }
@@ -132,6 +144,8 @@ pub(crate) struct SmnRegister {
 pub(crate) struct Spec {
     pub(crate) device_id: u16,
     pub(crate) revision: u8,
+    /// Part of a processor.
+    pub(crate) apu: bool,
     pub(crate) subsystem: (u16, u16),
     /// The text in the VBIOS that the driver prints.
     pub(crate) part_number: &'static str,
@@ -139,13 +153,19 @@ pub(crate) struct Spec {
     pub(crate) firmware: &'static [&'static str],
     pub(crate) ips: &'static [IpBlock],
     pub(crate) registers: &'static [RegisterTable],
+    /// Registers that blocks know by another name than the tables: the blocks' name, the tables'.
+    pub(crate) aliases: &'static [(&'static str, &'static str)],
     /// What lies behind the window onto the SMN fabric.
     pub(crate) smn: &'static [SmnRegister],
     pub(crate) gc: GcConfig,
+    pub(crate) cp: Cp,
     /// How many SDMA engines there are.
     pub(crate) sdma_engines: usize,
     /// What the SMU answers, and to which messages.
     pub(crate) smu: Smu,
+    /// The levels and the layout of page tables.
+    pub(crate) tables: Depth,
+    pub(crate) hubs: Hubs,
     /// Where video memory begins in VMID 0's address space.
     pub(crate) fb_base: u64,
 }
@@ -157,6 +177,33 @@ impl Spec {
     }
 }
 
+/// What of the VM hubs differs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hubs {
+    /// The one whose page tables the SDMA engines walk.
+    pub(crate) sdma: Hub,
+    /// `VM_INVALIDATE_ENGx_REQ`: INVALIDATE_L2_PTES and INVALIDATE_L1_PTES.
+    pub(crate) ptes: u32,
+    /// `VM_INVALIDATE_ENGx_REQ`: CLEAR_PROTECTION_FAULT_STATUS_ADDR.
+    pub(crate) clear_status: u32,
+}
+
+/// GFX10: `gc_10_1_0_sh_mask.h`, `gc_10_3_0_sh_mask.h`.
+const HUBS_GFX10: Hubs = Hubs {
+    sdma: Hub::Gfx,
+    ptes: 1 << 19 | 1 << 23,
+    clear_status: 1 << 24,
+};
+
+/// What of the command processor differs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cp {
+    /// The processors whose instruction cache is loaded by `CP_*_IC_OP_CNTL`.
+    pub(crate) caches: &'static [&'static str],
+    /// The graphics ring is set up by registers (`CP_RB0_*`) and not by a MAP_QUEUES packet.
+    pub(crate) ring_by_registers: bool,
+}
+
 /// The system management unit: what it says about itself, and the messages that it takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Smu {
@@ -165,6 +212,8 @@ pub(crate) struct Smu {
     /// The version of its firmware.
     pub(crate) firmware: u32,
     pub(crate) messages: &'static [Message],
+    /// Registers in which its state can be read: name, value.
+    pub(crate) status: &'static [(&'static str, u32)],
 }
 
 /// A message to the SMU.

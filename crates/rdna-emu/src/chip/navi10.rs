@@ -4,12 +4,14 @@
 //! Versions: what the driver's own tables in `amdgpu_discovery.c` expect for it. Bases:
 //! `navi10_ip_offset.h`. The shape: 2 shader engines, 2 arrays each, 5 WGPs per array, 40 CUs.
 
-use super::rdna1::{GC, MP, REGISTERS, SMN};
-use super::{GcConfig, Ip, Smu, Spec, block, messages};
+use super::rdna1::{CP, GC, MP, REGISTERS, SMN};
+use super::{GcConfig, HUBS_GFX10, Ip, Smu, Spec, block, messages};
+use crate::tables::Depth;
 
 pub(super) const SPEC: Spec = Spec {
     device_id: 0x731f,
     revision: 0xc1,
+    apu: false,
     subsystem: (0x1002, 0x0b36),
     part_number: "113-EMUNAVI10-001",
     firmware: &["navi10_"],
@@ -39,6 +41,7 @@ pub(super) const SPEC: Spec = Spec {
         block(Ip::Dcn, 0, (2, 0, 0), &[0x12, 0xc0, 0x34c0, 0x9000]),
     ],
     registers: REGISTERS,
+    aliases: &[],
     smn: SMN,
     gc: GcConfig {
         shader_engines: 2,
@@ -61,12 +64,16 @@ pub(super) const SPEC: Spec = Spec {
         packers_per_sc: 4,
         gl2a: 4,
     },
+    cp: CP,
     sdma_engines: 2,
     // `SMU11_DRIVER_IF_VERSION_NV10`; 42.63.0.
     smu: Smu {
         interface: 0x37,
         firmware: 0x002a_3f00,
         messages: messages::SMU_11_0,
+        status: &[],
     },
+    tables: Depth::FOUR,
+    hubs: HUBS_GFX10,
     fb_base: 0x80_0000_0000,
 };

@@ -4,12 +4,14 @@
 //! Versions: what the driver's own tables in `amdgpu_discovery.c` expect for it. Bases:
 //! `sienna_cichlid_ip_offset.h`. The shape: 4 shader engines, 2 arrays each, 5 WGPs per array, 80 CUs.
 
-use super::rdna2::{GC, MP, REGISTERS, SMN};
-use super::{GcConfig, Ip, Smu, Spec, block, messages};
+use super::rdna2::{CP, GC, MP, REGISTERS, SMN};
+use super::{GcConfig, HUBS_GFX10, Ip, Smu, Spec, block, messages};
+use crate::tables::Depth;
 
 pub(super) const SPEC: Spec = Spec {
     device_id: 0x73bf,
     revision: 0xc0,
+    apu: false,
     subsystem: (0x1002, 0x0e3a),
     part_number: "113-EMUNAVI21-001",
     firmware: &["sienna_cichlid_"],
@@ -36,6 +38,7 @@ pub(super) const SPEC: Spec = Spec {
         block(Ip::Dcn, 0, (3, 0, 0), &[0x12, 0xc0, 0x34c0, 0x9000]),
     ],
     registers: REGISTERS,
+    aliases: &[],
     smn: SMN,
     gc: GcConfig {
         shader_engines: 4,
@@ -58,12 +61,16 @@ pub(super) const SPEC: Spec = Spec {
         packers_per_sc: 4,
         gl2a: 4,
     },
+    cp: CP,
     sdma_engines: 4,
     // `SMU11_DRIVER_IF_VERSION_Sienna_Cichlid`; 58.89.0.
     smu: Smu {
         interface: 0x40,
         firmware: 0x003a_5900,
         messages: messages::SMU_11_0_7,
+        status: &[],
     },
+    tables: Depth::FOUR,
+    hubs: HUBS_GFX10,
     fb_base: 0x80_0000_0000,
 };

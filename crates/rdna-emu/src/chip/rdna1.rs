@@ -3,10 +3,15 @@
 //! (`navi10_ip_offset.h`, `navi12_ip_offset.h`, `navi14_ip_offset.h`; bases that lie outside of the
 //! register BAR are left out).
 
-use super::{Ip, RegisterTable, SmnRegister, smn, table};
+use super::{Cp, Ip, RegisterTable, SmnRegister, smn, table};
 
 pub(super) const GC: &[u32] = &[0x1260, 0xa000];
 pub(super) const MP: &[u32] = &[0x16000];
+
+pub(super) const CP: Cp = Cp {
+    caches: &["PFP", "ME", "CE", "CPC"],
+    ring_by_registers: false,
+};
 
 pub(super) const REGISTERS: &[RegisterTable] = &[
     table(Ip::Gc, include_str!("../regs/tables/gc_10_1_0.txt")),

@@ -3,10 +3,15 @@
 //! (`sienna_cichlid_ip_offset.h`, `dimgrey_cavefish_ip_offset.h`, `beige_goby_ip_offset.h`; bases
 //! that lie outside of the register BAR are left out). SDMA2 and SDMA3 count from the third base.
 
-use super::{Ip, RegisterTable, SmnRegister, smn, table};
+use super::{Cp, Ip, RegisterTable, SmnRegister, smn, table};
 
 pub(super) const GC: &[u32] = &[0x1260, 0xa000, 0x1c000];
 pub(super) const MP: &[u32] = &[0x16000];
+
+pub(super) const CP: Cp = Cp {
+    caches: &["PFP", "ME", "CE", "CPC"],
+    ring_by_registers: false,
+};
 
 pub(super) const REGISTERS: &[RegisterTable] = &[
     table(Ip::Gc, include_str!("../regs/tables/gc_10_3_0.txt")),

@@ -15,7 +15,7 @@ use crate::mem::{Memory, Place};
 use crate::pci::{self, ConfigSpace};
 use crate::regs::{Owner, Reg, Wiring, WiringError};
 use crate::report::Access;
-use crate::tables::{AddressSpace, Depth, Entry, Limits, WalkError, walk};
+use crate::tables::{AddressSpace, Entry, Limits, WalkError, walk};
 use crate::units::{ByteSize, PageDirectory};
 use crate::vbios;
 
@@ -45,7 +45,7 @@ const BLOCKS: &[Build] = &[
     |w, _, _| Ok(Box::new(blocks::hdp::Hdp::new(w)?)),
     |w, spec, _| Ok(Box::new(blocks::smu::Smu::new(w, spec.smu)?)),
     |w, _, _| Ok(Box::new(blocks::smuio::Smuio::new(w)?)),
-    |w, _, _| Ok(Box::new(blocks::cp::Cp::new(w)?)),
+    |w, spec, _| Ok(Box::new(blocks::cp::Cp::new(w, &spec.cp)?)),
 ];
 
 /// See the module.
@@ -285,7 +285,7 @@ impl Device {
 
     /// Every entry below `root`.
     pub(crate) fn walk(&self, root: PageDirectory) -> Result<AddressSpace, WalkError> {
-        walk(&self.bus.memory, root, Depth::FOUR, Limits::default())
+        walk(&self.bus.memory, root, self.spec.tables, Limits::default())
     }
 
     /// VMID 0's table.

@@ -111,6 +111,11 @@ impl RegisterFile {
                 file.add(table.ip, name, reg);
             }
         }
+        for (alias, name) in spec.aliases {
+            if let Some(reg) = file.find(name) {
+                file.by_name.insert(alias, reg);
+            }
+        }
         for block in spec.ips {
             for (i, base) in block.bases.iter().enumerate() {
                 if !file.blocks.iter().any(|(b, ..)| b == base) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One page-table entry of GFX10 and what its bits say.
+//! One page-table entry and what its bits say.
 //!
-//! Layout (AMD's `amdgpu_vm.h`: `AMDGPU_PTE_*`, `AMDGPU_PTE_MTYPE_NV10`): 0 VALID, 1 SYSTEM,
-//! 2 SNOOPED, 4 EXECUTABLE, 5 READABLE, 6 WRITEABLE, 11:7 FRAG, 47:12 address of a page (47:6 of a
-//! table), 50:48 MTYPE, 51 PRT, 54 entry of a directory that maps a page, 58 NOALLOC.
+//! Layout (AMD's `amdgpu_vm.h`: `AMDGPU_PTE_*`): 0 VALID, 1 SYSTEM, 2 SNOOPED, 4 EXECUTABLE, 5 READABLE,
+//! 6 WRITEABLE, 11:7 FRAG, 47:12 address of a page (47:6 of a table), 51 PRT, 54 entry of a directory
+//! that maps a page. The memory type's place, its numbers and NOALLOC differ: see [`Format`].
 
+use super::Format;
 use crate::units::{ByteSize, GpuVa};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 use std::fmt;
@@ -18,7 +19,6 @@ const READABLE: u64 = 1 << 5;
 const WRITEABLE: u64 = 1 << 6;
 const PRT: u64 = 1 << 51;
 const PDE_AS_PTE: u64 = 1 << 54;
-const NOALLOC: u64 = 1 << 58;
 /// Address bits of an entry that maps a page, and of one that points at a table.
 const PAGE_ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const TABLE_ADDRESS: u64 = 0x0000_ffff_ffff_ffc0;
@@ -71,18 +71,20 @@ pub enum Kind {
     Inert,
 }
 
-/// The memory type of a mapping, as the hardware numbers it on GFX10.
+/// The memory type of a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Mtype {
     /// Non-coherent: cached in L2.
     Nc,
-    /// Write-combine.
+    /// Write-combine. GFX10 only.
     Wc,
+    /// Cached for reading and writing by its owner. GFX9 only.
+    Rw,
     /// Cache-coherent.
     Cc,
     /// Uncached in L2.
     Uc,
-    /// A number that has no name on GFX10.
+    /// A number that has no name in the format.
     Other(u8),
 }
 
@@ -91,6 +93,7 @@ impl fmt::Display for Mtype {
         match self {
             Self::Nc => f.pad("NC"),
             Self::Wc => f.pad("WC"),
+            Self::Rw => f.pad("RW"),
             Self::Cc => f.pad("CC"),
             Self::Uc => f.pad("UC"),
             Self::Other(n) => f.pad(&format!("MTYPE{n}")),
@@ -158,18 +161,14 @@ pub struct Entry {
     pub kind: Kind,
     /// All 64 bits, as read from memory.
     pub raw: u64,
+    /// How they are laid out.
+    pub format: Format,
 }
 
 impl Entry {
-    /// Decodes `raw`, found at `level` for `va`; `None` when it neither maps, points nor is PRT.
+    /// Decodes `raw`, found at `level` for `va` on GFX10; see [`Format::decode`].
     pub fn decode(va: GpuVa, level: Level, raw: u64) -> Option<Self> {
-        let kind = Raw(raw).kind(level)?;
-        Some(Self {
-            va,
-            level,
-            kind,
-            raw,
-        })
+        Format::Gfx10.decode(va, level, raw)
     }
 
     fn has(&self, bit: u64) -> bool {
@@ -219,15 +218,9 @@ impl Entry {
         }
     }
 
-    /// Bits 50:48.
+    /// The memory type: bits 50:48 on GFX10, 58:57 on GFX9.
     pub fn mtype(&self) -> Mtype {
-        match (self.raw >> 48) & 7 {
-            0 => Mtype::Nc,
-            1 => Mtype::Wc,
-            2 => Mtype::Cc,
-            3 => Mtype::Uc,
-            n => Mtype::Other(u8::try_from(n).unwrap_or(0)),
-        }
+        self.format.mtype(self.raw)
     }
 
     /// Bit 51.
@@ -235,9 +228,9 @@ impl Entry {
         self.has(PRT)
     }
 
-    /// Bit 58: no allocation in the last-level cache.
+    /// Bit 58 on GFX10: no allocation in the last-level cache.
     pub fn noalloc(&self) -> bool {
-        self.has(NOALLOC)
+        self.format.noalloc(self.raw)
     }
 
     /// Bit 54: an entry of a directory that maps memory itself.
@@ -308,6 +301,10 @@ impl Serialize for Entry {
         s.serialize_field("mtype", &format_args!("{}", self.mtype()))?;
         s.serialize_field("prt", &self.prt())?;
         s.serialize_field("noalloc", &self.noalloc())?;
+        match self.format {
+            Format::Gfx10 => s.skip_field("layout")?,
+            other => s.serialize_field("layout", &other)?,
+        }
         s.end()
     }
 }

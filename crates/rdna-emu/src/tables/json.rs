@@ -22,9 +22,11 @@
 //! 4 KiB pages. `raw`: all 64 bits, in hex. Entries ascend by `va`, a directory comes before what it points at, and
 //! fields stand in this order, so the same tables give the same text.
 //!
-//! Reading takes `va`, `level`, `kind` and `raw`; the other fields follow from these.
+//! An entry of another generation than GFX10 ends with `"layout": "Gfx9"`.
+//!
+//! Reading takes `va`, `level`, `kind` and `raw` (and `layout`); the other fields follow from these.
 
-use super::{AddressSpace, Entry, Kind, Level};
+use super::{AddressSpace, Entry, Format, Kind, Level};
 use crate::units::{GpuVa, PageDirectory};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
@@ -75,6 +77,8 @@ struct Text {
     level: Level,
     kind: Kind,
     raw: String,
+    #[serde(default)]
+    layout: Format,
 }
 
 impl<'de> Deserialize<'de> for Entry {
@@ -87,7 +91,12 @@ impl<'de> Deserialize<'de> for Entry {
 impl Text {
     fn entry(self) -> Result<Entry, String> {
         let (va, raw) = (number(&self.va, "va")?, number(&self.raw, "raw")?);
-        let Self { level, kind, .. } = self;
+        let Self {
+            level,
+            kind,
+            layout,
+            ..
+        } = self;
         if va >> 48 != 0 || va & ((1 << level.shift()) - 1) != 0 {
             return Err(format!("no {level:?} entry can begin at {va:#x}"));
         }
@@ -97,9 +106,12 @@ impl Text {
             level,
             kind,
             raw,
+            format: layout,
         };
         // A flat table lists what does nothing as well.
-        let decoded = Entry::decode(va, level, raw).map_or(Kind::Inert, |e| e.kind);
+        let decoded = layout
+            .decode(va, level, raw)
+            .map_or(Kind::Inert, |e| e.kind);
         if decoded != kind {
             return Err(format!(
                 "{raw:016x} at {va} is a {decoded:?}, not a {kind:?}"

@@ -15,6 +15,7 @@
 mod compare_tests;
 mod diff;
 mod entry;
+mod format;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod walk;
 
 pub use diff::{Change, Diff, Field, diff};
 pub use entry::{Entry, Kind, Level, Mtype, Raw};
+pub use format::Format;
 pub use walk::{Depth, Fault, Limits, TableSource, Translation, WalkError, flat, lookup, walk};
 
 use crate::units::{GpuVa, PageDirectory};

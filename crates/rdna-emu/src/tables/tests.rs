@@ -224,7 +224,7 @@ fn flat_tables_list_what_is_not_zero() {
         (false, 0x8000 + 8 * 700, 2),
     ]);
     let start = GpuVa(0x7fff_0000_0000);
-    let found = flat(&memory, PageDirectory(0x8001), start, 1024).unwrap();
+    let found = flat(&memory, PageDirectory(0x8001), start, 1024, Format::Gfx10).unwrap();
     let seen: Vec<_> = found.iter().map(|e| (e.va, e.kind, e.mtype())).collect();
     assert_eq!(
         seen,
@@ -250,4 +250,38 @@ fn entries_are_written_as_json_with_their_fields_decoded() {
     }
     assert_eq!(json["fragment"], 4);
     assert_eq!(json["span"], 4096);
+}
+
+/// Renoir's entries as stock amdgpu was seen to write them (gmc_v9_0): 64 KiB of VRAM with each memory type, 2 MiB, PRT.
+#[test]
+fn gfx9_has_the_memory_type_elsewhere_and_rw_for_wc() {
+    for (raw, mtype) in [
+        (0x0000_0000_0ffb_0271, Mtype::Nc),
+        (0x0200_0000_0ff9_0271, Mtype::Rw),
+        (0x0400_0000_0ff8_0271, Mtype::Cc),
+        (0x0600_0000_0ff7_0271, Mtype::Uc),
+    ] {
+        let entry = Format::Gfx9.decode(GpuVa(0), Level::Ptb, raw).unwrap();
+        assert_eq!((entry.mtype(), entry.fragment()), (mtype, 4), "{entry:?}");
+        assert!(!entry.noalloc(), "{entry:?}");
+        // The same bits on GFX10: no memory type at all, and perhaps NOALLOC.
+        assert_eq!(ptb(raw).mtype(), Mtype::Nc);
+    }
+    let large = Format::Gfx9.decode(GpuVa(0), Level::Pdb0, 0x0040_0000_00a0_04f1);
+    let large = large.unwrap();
+    assert_eq!((large.kind, large.fragment()), (Kind::Leaf, 9));
+    let prt = Format::Gfx9.decode(GpuVa(0), Level::Ptb, 0x0008_0000_0000_0200);
+    assert_eq!(prt.unwrap().kind, Kind::Prt);
+}
+
+#[test]
+fn a_walk_hands_its_format_to_every_entry() {
+    let space = walk(
+        &example(),
+        ROOT,
+        Depth::four(Format::Gfx9),
+        Limits::default(),
+    );
+    let entries = space.unwrap().entries;
+    assert!(entries.iter().all(|e| e.format == Format::Gfx9));
 }

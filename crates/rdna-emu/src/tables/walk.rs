@@ -4,7 +4,7 @@
 //! Tables are guest-controlled data: a directory may point at itself or outside memory. Every walk
 //! is bounded by [`Limits`], and memory that is not there is an error with its address.
 
-use super::{AddressSpace, Entry, Kind, Level, Raw};
+use super::{AddressSpace, Entry, Format, Kind, Level, Raw};
 use crate::units::{GpuVa, PageDirectory};
 use thiserror::Error;
 
@@ -18,13 +18,26 @@ pub trait TableSource {
     fn read_entries(&self, system: bool, address: u64, out: &mut [u64]) -> bool;
 }
 
-/// How many levels an address space has.
+/// How many levels an address space has, and how its entries are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Depth(pub Level);
+pub struct Depth {
+    /// The level of the root.
+    pub root: Level,
+    /// The layout of every entry.
+    pub format: Format,
+}
 
 impl Depth {
     /// What amdgpu sets up for user VMs on GFX10: PDB2, PDB1, PDB0, PTB.
-    pub const FOUR: Self = Self(Level::Pdb2);
+    pub const FOUR: Self = Self::four(Format::Gfx10);
+
+    /// The same four levels with entries of this layout.
+    pub const fn four(format: Format) -> Self {
+        Self {
+            root: Level::Pdb2,
+            format,
+        }
+    }
 }
 
 /// Bounds of a walk.
@@ -90,11 +103,12 @@ pub fn walk(
     let mut walker = Walker {
         source,
         root,
+        format: depth.format,
         limits,
         tables: 0,
         entries: Vec::new(),
     };
-    walker.table(Raw(root.0), depth.0, 0)?;
+    walker.table(Raw(root.0), depth.root, 0)?;
     Ok(AddressSpace {
         root,
         entries: walker.entries,
@@ -104,6 +118,7 @@ pub fn walk(
 struct Walker<'a> {
     source: &'a dyn TableSource,
     root: PageDirectory,
+    format: Format,
     limits: Limits,
     tables: usize,
     entries: Vec<Entry>,
@@ -131,7 +146,7 @@ impl Walker<'_> {
         }
         for (i, raw) in (0..).zip(words) {
             let va = GpuVa(base + (i << level.shift()));
-            let Some(entry) = Entry::decode(va, level, raw) else {
+            let Some(entry) = self.format.decode(va, level, raw) else {
                 continue;
             };
             if self.entries.len() >= self.limits.entries {
@@ -153,6 +168,7 @@ pub fn flat(
     root: PageDirectory,
     start: GpuVa,
     count: usize,
+    format: Format,
 ) -> Result<Vec<Entry>, WalkError> {
     let (system, base) = (Raw(root.0).system(), Raw(root.0).table());
     let mut entries = Vec::new();
@@ -177,6 +193,7 @@ pub fn flat(
                 level: Level::Ptb,
                 kind,
                 raw,
+                format,
             });
         }
     }
@@ -232,7 +249,7 @@ pub fn lookup(
     }
     let va = GpuVa(va.0 & 0xffff_ffff_ffff);
     let mut pointer = Raw(root.0);
-    let mut level = depth.0;
+    let mut level = depth.root;
     loop {
         let index = (va.0 >> level.shift()) & (ENTRIES as u64 - 1);
         let address = pointer.table().wrapping_add(index * 8);
@@ -241,7 +258,7 @@ pub fn lookup(
             return Err(Fault::Table { level, address });
         }
         let offset = va.0 & ((1 << level.shift()) - 1);
-        let Some(entry) = Entry::decode(GpuVa(va.0 - offset), level, word[0]) else {
+        let Some(entry) = depth.format.decode(GpuVa(va.0 - offset), level, word[0]) else {
             return Err(Fault::NotPresent(level));
         };
         match (entry.kind, level.below()) {

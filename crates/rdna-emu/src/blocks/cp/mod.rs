@@ -13,6 +13,7 @@ mod aql;
 mod packet;
 mod pm4;
 mod queue;
+mod rb;
 mod runlist;
 mod scheduler;
 mod user;
@@ -21,9 +22,11 @@ use super::ih::{Client, Vector};
 use super::ring::Outcome;
 use super::{Block, Doorbell, Step};
 use crate::bus::{Bus, Requester, Space};
+use crate::chip;
 use crate::regs::{Reg, Token, Wiring, WiringError};
 use packet::Unit;
 use queue::{Queue, Setup};
+use rb::RegisterRing;
 use runlist::{Effect, Engine, MapQueues};
 use scheduler::Scheduler;
 use std::collections::BTreeMap;
@@ -35,6 +38,7 @@ const SOFT_RESET: Token = 3;
 /// `GRBM_SOFT_RESET.SOFT_RESET_SDMA0`; the other engines follow.
 const SOFT_RESET_SDMA0: u32 = 23;
 const SDMA_ENGINES: u8 = 4;
+const RING_DOORBELL: Token = 100;
 /// `CPC_INT_STATUS.GENERIC2`: the KIQ's fence interrupt, source 178.
 const GENERIC2: u32 = 1 << 29;
 const GENERIC2_SOURCE: u8 = 178;
@@ -64,6 +68,8 @@ struct Hqd {
 #[derive(Debug)]
 pub(crate) struct Cp {
     hqd: Hqd,
+    /// The graphics ring that registers set up, on chips that have one.
+    ring: Option<RegisterRing>,
     /// By the doorbell's dword index.
     queues: BTreeMap<u32, Queue>,
     kiq: Option<u32>,
@@ -74,8 +80,8 @@ pub(crate) struct Cp {
 
 impl Cp {
     /// Claims its registers.
-    pub(crate) fn new(w: &mut Wiring<'_>) -> Result<Self, WiringError> {
-        for name in ["PFP", "ME", "CE", "CPC"] {
+    pub(crate) fn new(w: &mut Wiring<'_>, chip: &chip::Cp) -> Result<Self, WiringError> {
+        for name in chip.caches {
             w.always_set(&format!("CP_{name}_IC_OP_CNTL"), IC_DONE)?;
         }
         // Idle, and every request to the run-list controller is done at once.
@@ -87,6 +93,10 @@ impl Cp {
         w.on_write("CP_HQD_DEQUEUE_REQUEST", HQD_DEQUEUE)?;
         w.on_write("CPC_INT_STATUS", CPC_INT)?;
         w.on_write("GRBM_SOFT_RESET", SOFT_RESET)?;
+        let ring = match chip.ring_by_registers {
+            true => Some(RegisterRing::new(w, RING_DOORBELL)?),
+            false => None,
+        };
         Ok(Self {
             hqd: Hqd {
                 select: w.reg("GRBM_GFX_CNTL")?,
@@ -98,6 +108,7 @@ impl Cp {
                 report_high: w.reg("CP_HQD_PQ_RPTR_REPORT_ADDR_HI")?,
                 doorbell: w.reg("CP_HQD_PQ_DOORBELL_CONTROL")?,
             },
+            ring,
             queues: BTreeMap::new(),
             kiq: None,
             last: 0,
@@ -233,6 +244,13 @@ impl Block for Cp {
 
     fn written(&mut self, bus: &mut Bus, token: Token, value: u32) {
         match token {
+            RING_DOORBELL => {
+                let started = self.ring.as_ref().and_then(|r| r.started(bus, value));
+                if let Some((doorbell, setup)) = started {
+                    let queue = Queue::new("gfx".to_owned(), 0, Space::Kernel, setup);
+                    self.add(bus, doorbell, queue);
+                }
+            }
             HQD_ACTIVE if value & 1 == 1 => self.activate(bus),
             HQD_DEQUEUE if value != 0 => {
                 if let Some(doorbell) = self.kiq.take() {

@@ -357,7 +357,7 @@ fn indirect_buffer(bus: &mut Bus, unit: &Unit<'_>, space: Space, p: &Packet) -> 
     }
     // Inside a process's buffer the VMID field means nothing.
     let inner = match space {
-        Space::Kernel => bus.gmc.space(&bus.regs, vmid),
+        Space::Kernel => bus.space(vmid),
         Space::Process { .. } => space,
     };
     if space == Space::Kernel {

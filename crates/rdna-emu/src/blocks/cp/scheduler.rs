@@ -248,7 +248,7 @@ impl Scheduler {
     fn space(&self, bus: &Bus, pasid: Pasid) -> Option<Space> {
         let process = self.processes.iter().find(|p| p.pasid == pasid)?;
         let vmid = process.vmid?;
-        Some(bus.gmc.space(&bus.regs, vmid))
+        Some(bus.gmc.space(&bus.regs, Hub::Gfx, vmid))
     }
 
     /// Sees to it that a process has a VMID, and gives its address space.

@@ -14,11 +14,13 @@ pub(crate) use fault::Denial;
 pub use tlb::Mistake;
 
 use crate::bus::Space;
-use crate::chip::Spec;
+use crate::chip::{Hubs, Spec};
 use crate::mem::{Memory, Place};
 use crate::regs::{Reg, RegisterFile, Token, Wiring, WiringError};
 use crate::report::TlbReport;
-use crate::tables::{self, Depth, Entry, Fault, Level, Raw, TableSource, Translation, WalkError};
+use crate::tables::{
+    self, Depth, Entry, Fault, Format, Level, Raw, TableSource, Translation, WalkError,
+};
 use crate::units::{ByteSize, GpuVa, PageDirectory, Vmid};
 use fault::Faults;
 use serde::Serialize;
@@ -30,12 +32,8 @@ const CONTEXTS: u32 = 16;
 const ENGINES: u32 = 18;
 /// FB_LOCATION_* count in 16 MiB.
 const FB_SHIFT: u32 = 24;
-/// `VM_INVALIDATE_ENGx_REQ.PER_VMID_INVALIDATE_REQ`, and the bits without which entries of a level
-/// of the cache stay: INVALIDATE_L2_PTES, INVALIDATE_L1_PTES.
+/// `VM_INVALIDATE_ENGx_REQ.PER_VMID_INVALIDATE_REQ`.
 const PER_VMID: u32 = 0xffff;
-const PTES: u32 = 1 << 19 | 1 << 23;
-/// `VM_INVALIDATE_ENGx_REQ.CLEAR_PROTECTION_FAULT_STATUS_ADDR`.
-const CLEAR_STATUS: u32 = 1 << 24;
 /// `VM_L2_CNTL2`: INVALIDATE_ALL_L1_TLBS, INVALIDATE_L2_CACHE.
 const INVALIDATE_ALL: u32 = 1 << 0 | 1 << 1;
 /// Tokens of the registers that hubs have once; those of invalidation engines are smaller.
@@ -53,10 +51,10 @@ pub enum Hub {
 }
 
 impl Hub {
-    const ALL: [Self; 2] = [Self::Gfx, Self::Mm];
+    pub(crate) const ALL: [Self; 2] = [Self::Gfx, Self::Mm];
 
     /// How the names of its registers begin.
-    const fn prefix(self) -> &'static str {
+    pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Gfx => "GC",
             Self::Mm => "MM",
@@ -95,10 +93,13 @@ struct Context {
     end_high: Reg,
 }
 
-/// The registers of the hub that engines sit behind.
+/// The registers of the hubs.
 #[derive(Debug)]
 pub(crate) struct Gmc {
-    contexts: Vec<Context>,
+    /// Of the graphics core's hub, then of the other.
+    contexts: [Vec<Context>; 2],
+    depth: Depth,
+    hubs: Hubs,
     fb_base: Reg,
     fb_top: Reg,
     /// Acknowledge registers, by token.
@@ -114,18 +115,7 @@ impl Gmc {
         spec: &Spec,
         vram: ByteSize,
     ) -> Result<Self, WiringError> {
-        let mut contexts = Vec::new();
-        for n in 0..CONTEXTS {
-            let reg = |what: &str| wiring.reg(&format!("GCVM_CONTEXT{n}_PAGE_TABLE_{what}"));
-            contexts.push(Context {
-                base_low: reg("BASE_ADDR_LO32")?,
-                base_high: reg("BASE_ADDR_HI32")?,
-                start_low: reg("START_ADDR_LO32")?,
-                start_high: reg("START_ADDR_HI32")?,
-                end_low: reg("END_ADDR_LO32")?,
-                end_high: reg("END_ADDR_HI32")?,
-            });
-        }
+        let contexts = [contexts(wiring, Hub::Gfx)?, contexts(wiring, Hub::Mm)?];
         let mut acks = Vec::new();
         let low = u32::try_from(spec.fb_base >> FB_SHIFT).unwrap_or(0);
         let high = low + u32::try_from(vram.bytes() >> FB_SHIFT).unwrap_or(1).max(1) - 1;
@@ -146,6 +136,8 @@ impl Gmc {
         }
         Ok(Self {
             contexts,
+            depth: spec.tables,
+            hubs: spec.hubs,
             fb_base: wiring.reg("GCMC_VM_FB_LOCATION_BASE")?,
             fb_top: wiring.reg("GCMC_VM_FB_LOCATION_TOP")?,
             acks,
@@ -188,10 +180,10 @@ impl Gmc {
 
     /// An invalidation as `VM_INVALIDATE_ENGx_REQ` and packets of the same layout ask for it.
     pub(crate) fn request(&mut self, regs: &mut RegisterFile, hub: Hub, value: u32) {
-        if value & PTES == PTES {
+        if value & self.hubs.ptes == self.hubs.ptes {
             self.invalidate(hub, value & PER_VMID);
         }
-        if value & CLEAR_STATUS != 0 {
+        if value & self.hubs.clear_status != 0 {
             self.faults.clear(regs, hub);
         }
     }
@@ -235,31 +227,41 @@ impl Gmc {
         sum
     }
 
-    fn context(&self, vmid: Vmid) -> Option<&Context> {
-        self.contexts.get(usize::from(vmid.0))
+    /// The hub that the SDMA engines sit behind.
+    pub(crate) fn sdma_hub(&self) -> Hub {
+        self.hubs.sdma
     }
 
-    /// The root that the driver has set for `vmid`.
-    pub(crate) fn root(&self, regs: &RegisterFile, vmid: Vmid) -> PageDirectory {
-        let context = self.context(vmid);
+    fn context(&self, hub: Hub, vmid: Vmid) -> Option<&Context> {
+        let [gfx, mm] = &self.contexts;
+        let contexts = match hub {
+            Hub::Gfx => gfx,
+            Hub::Mm => mm,
+        };
+        contexts.get(usize::from(vmid.0))
+    }
+
+    /// The root that the driver has set for `vmid` in a hub.
+    pub(crate) fn root(&self, regs: &RegisterFile, hub: Hub, vmid: Vmid) -> PageDirectory {
+        let context = self.context(hub, vmid);
         PageDirectory(context.map_or(0, |c| regs.pair(c.base_low, c.base_high)))
     }
 
-    /// The address space that engines use for `vmid`.
-    pub(crate) fn space(&self, regs: &RegisterFile, vmid: Vmid) -> Space {
+    /// The address space that engines behind `hub` use for `vmid`. The driver sets VMID 0 up alike in both hubs.
+    pub(crate) fn space(&self, regs: &RegisterFile, hub: Hub, vmid: Vmid) -> Space {
         if vmid == Vmid::KERNEL {
             return Space::Kernel;
         }
         Space::Process {
             vmid,
-            root: self.root(regs, vmid),
-            depth: Depth::FOUR,
+            root: self.root(regs, hub, vmid),
+            depth: self.depth,
         }
     }
 
     /// Where the GART begins, and how many pages it has.
     fn gart_range(&self, regs: &RegisterFile) -> (GpuVa, u64) {
-        let Some(c) = self.context(Vmid::KERNEL) else {
+        let Some(c) = self.context(Hub::Gfx, Vmid::KERNEL) else {
             return (GpuVa(0), 0);
         };
         let start = regs.pair(c.start_low, c.start_high);
@@ -316,9 +318,10 @@ impl Gmc {
     fn gart_table(&self, regs: &RegisterFile) -> Gart {
         let (start, pages) = self.gart_range(regs);
         Gart {
-            root: Raw(self.root(regs, Vmid::KERNEL).0),
+            root: Raw(self.root(regs, Hub::Gfx, Vmid::KERNEL).0),
             start,
             pages,
+            format: self.depth.format,
         }
     }
 
@@ -332,8 +335,26 @@ impl Gmc {
         // A table larger than VRAM cannot be; the registers may hold anything.
         let limit = memory.vram_size().bytes() / 8;
         let count = usize::try_from(pages.min(limit)).unwrap_or(0);
-        tables::flat(memory, self.root(regs, Vmid::KERNEL), start, count)
+        let root = self.root(regs, Hub::Gfx, Vmid::KERNEL);
+        tables::flat(memory, root, start, count, self.depth.format)
     }
+}
+
+/// The context registers of a hub.
+fn contexts(wiring: &Wiring<'_>, hub: Hub) -> Result<Vec<Context>, WiringError> {
+    let prefix = hub.prefix();
+    let context = |n| {
+        let reg = |what: &str| wiring.reg(&format!("{prefix}VM_CONTEXT{n}_PAGE_TABLE_{what}"));
+        Ok(Context {
+            base_low: reg("BASE_ADDR_LO32")?,
+            base_high: reg("BASE_ADDR_HI32")?,
+            start_low: reg("START_ADDR_LO32")?,
+            start_high: reg("START_ADDR_HI32")?,
+            end_low: reg("END_ADDR_LO32")?,
+            end_high: reg("END_ADDR_HI32")?,
+        })
+    };
+    (0..CONTEXTS).map(context).collect()
 }
 
 /// VMID 0's flat table.
@@ -341,6 +362,7 @@ struct Gart {
     root: Raw,
     start: GpuVa,
     pages: u64,
+    format: Format,
 }
 
 impl Gart {
@@ -356,7 +378,10 @@ impl Gart {
             return Err(Fault::Table { level, address }.into());
         }
         let offset = va.0 & 0xfff;
-        match Entry::decode(GpuVa(va.0 - offset), Level::Ptb, word[0]) {
+        match self
+            .format
+            .decode(GpuVa(va.0 - offset), Level::Ptb, word[0])
+        {
             Some(entry) if entry.valid() => Ok(Translation {
                 entry,
                 system: entry.system(),

@@ -118,7 +118,7 @@ impl Sdma {
         let dwords = 1 << (control >> cntl::RB_SIZE_SHIFT & cntl::RB_SIZE_MASK);
         let base = GpuVa(bus.regs.pair(self.regs.base, self.regs.base_high) << 8);
         let vmid = u8::try_from(control >> cntl::RB_VMID_SHIFT & cntl::RB_VMID_MASK).unwrap_or(0);
-        let space = bus.gmc.space(&bus.regs, Vmid(vmid));
+        let space = bus.gmc.space(&bus.regs, bus.gmc.sdma_hub(), Vmid(vmid));
         let pos = bus.regs.pair(self.regs.rptr, self.regs.rptr_high) / 4;
         bus.journal.log(format_args!(
             "{} on: ring of {dwords} dwords at {base}, rptr {pos}",

@@ -101,7 +101,8 @@ pub(in crate::blocks) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream)
         op::SRBM_WRITE => srbm_write(bus, unit, space, &p),
         op::GPUVM_INV => {
             // 1: as VM_INVALIDATE_ENGx_REQ.
-            bus.gmc.request(&mut bus.regs, Hub::Gfx, p.dword(1));
+            let hub = bus.hub();
+            bus.gmc.request(&mut bus.regs, hub, p.dword(1));
             done(4)
         }
         op::GCR_REQ => done(5),
@@ -201,7 +202,7 @@ fn write(bus: &mut Bus, space: Space, p: &Packet, stream: &Stream) -> Outcome {
 fn indirect(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
     let vmid = Vmid(u8::try_from(p.dword(0) >> 16 & 0xf).unwrap_or(0));
     let space = match space {
-        Space::Kernel => bus.gmc.space(&bus.regs, vmid),
+        Space::Kernel => bus.space(vmid),
         Space::Process { .. } => space,
     };
     let address = GpuVa(p.qword(1) & !0x1f);
@@ -236,9 +237,9 @@ fn poll(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
 /// Invalidation (SDMA 5.2): the graphics hub's engine in bits 20:16 of dword 0, the other hub's in
 /// 28:24, 31 for none; 1 what the engine's request register gets; 2-3 range, acknowledge mask.
 fn vm_invalidation(bus: &mut Bus, unit: Unit<'_>, space: Space, p: &Packet) -> Outcome {
-    for (hub, shift) in [("GC", 16), ("MM", 24)] {
-        let engine = p.dword(0) >> shift & 0x1f;
-        let request = format!("{hub}VM_INVALIDATE_ENG{engine}_REQ");
+    for (hub, shift) in [(Hub::Gfx, 16), (Hub::Mm, 24)] {
+        let (prefix, engine) = (hub.prefix(), p.dword(0) >> shift & 0x1f);
+        let request = format!("{prefix}VM_INVALIDATE_ENG{engine}_REQ");
         if let Some(reg) = bus.regs.find(&request) {
             write_reg(bus, unit.name, space, reg, p.dword(1));
         }

@@ -3,6 +3,7 @@
 
 use super::kfd::{COMPUTE, Kfd, SDMA};
 use super::*;
+use crate::tables::Depth;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
