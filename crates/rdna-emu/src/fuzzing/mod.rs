@@ -14,7 +14,7 @@ mod tests;
 use crate::blocks::Step;
 use crate::device::region;
 use crate::tables::{
-    self, AddressSpace, Depth, Level, Limits, TableSource, diff, flat, lookup, walk,
+    self, AddressSpace, Depth, Format, Level, Limits, TableSource, diff, flat, lookup, walk,
 };
 use crate::units::{GpuVa, PageDirectory};
 use crate::vfio::Server;
@@ -172,10 +172,15 @@ pub fn tables(data: &[u8]) {
     let mut first = [0];
     image.read_entries(false, 0, &mut first);
     let mut walks = Vec::new();
-    for top in [Level::Ptb, Level::Pdb0, Level::Pdb1, Level::Pdb2] {
+    let levels = [Level::Ptb, Level::Pdb0, Level::Pdb1, Level::Pdb2];
+    let formats = [Format::Gfx10, Format::Gfx9];
+    for depth in levels
+        .into_iter()
+        .flat_map(|root| formats.map(|format| Depth { root, format }))
+    {
         for root in [0, first[0]] {
             let root = PageDirectory(root);
-            if let Ok(space) = walk(&image, root, Depth(top), limits) {
+            if let Ok(space) = walk(&image, root, depth, limits) {
                 for entry in space.entries.iter().take(64) {
                     let _ = (format!("{entry:?}"), entry.translate(entry.va));
                     space.leaf_covering(entry.va);
@@ -184,11 +189,11 @@ pub fn tables(data: &[u8]) {
             }
             for shift in [0, 12, 21, 30, 39, 47, 63] {
                 let va = GpuVa(first[0].rotate_left(shift));
-                if let Ok(found) = lookup(&image, root, Depth(top), va) {
+                if let Ok(found) = lookup(&image, root, depth, va) {
                     assert!(found.remaining > 0, "{found:?}");
                 }
             }
-            let _ = flat(&image, root, GpuVa(first[0]), 1024);
+            let _ = flat(&image, root, GpuVa(first[0]), 1024, depth.format);
         }
     }
     for pair in walks.windows(2) {
