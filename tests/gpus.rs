@@ -8,8 +8,8 @@ use crate::policies::equal;
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result};
 use guest::uapi::Domain;
-use rdna_emu::Chip;
 use rdna_emu::tables::{Entry, Level, Mtype};
+use rdna_emu::{ByteSize, Chip};
 use xtask::demo::compare::{Snapshot, sound};
 use xtask::demo::policy::{MTYPE_MASK, number};
 use xtask::vm::actions::AMDGPU_PARAMETERS;
@@ -32,6 +32,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "RDNA1, RDNA2 and a chip that is neither work side by side, and rmcp leaves the latter alone",
         Needs::Nothing,
         mixed,
+    ),
+    Scenario::new(
+        "stock: Navi12 with 1 GiB and Navi14 with a small BAR map and work side by side",
+        Needs::Nothing,
+        rest_of_rdna1,
+    ),
+    Scenario::new(
+        "stock: Navi22, Navi23 and Navi24 with 4 GiB map and work side by side",
+        Needs::Nothing,
+        rest_of_rdna2,
     ),
 ];
 
@@ -79,6 +89,29 @@ fn mixed(stage: &mut Stage) -> Result<()> {
             Chip::Navi10.into(),
             Chip::Navi21.into(),
             Chip::Renoir.into(),
+        ],
+    )
+}
+
+fn rest_of_rdna1(stage: &mut Stage) -> Result<()> {
+    // Memory behind a small BAR: what the CPU maps must be moved below its end.
+    let small = GpuOptions::from(Chip::Navi14)
+        .vram(ByteSize::mib(1024))
+        .small_bar(ByteSize::mib(256));
+    let large = GpuOptions::from(Chip::Navi12).vram(ByteSize::mib(1024));
+    side_by_side(stage, "rdna1", &[large, small])
+}
+
+fn rest_of_rdna2(stage: &mut Stage) -> Result<()> {
+    side_by_side(
+        stage,
+        "rdna2",
+        &[
+            Chip::Navi22.into(),
+            GpuOptions::from(Chip::Navi23).vram(ByteSize::mib(512)),
+            GpuOptions::from(Chip::Navi24)
+                .vram(ByteSize::mib(4096))
+                .small_bar(ByteSize::mib(256)),
         ],
     )
 }

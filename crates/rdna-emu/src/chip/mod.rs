@@ -6,7 +6,12 @@
 
 mod messages;
 mod navi10;
+mod navi12;
+mod navi14;
 mod navi21;
+mod navi22;
+mod navi23;
+mod navi24;
 mod rdna1;
 mod rdna2;
 mod renoir;
@@ -21,21 +26,45 @@ use std::str::FromStr;
 pub enum Chip {
     /// Radeon RX 5700 XT: 1002:731f, GC 10.1.10.
     Navi10,
+    /// Radeon Pro V520: 1002:7360, GC 10.1.2.
+    Navi12,
+    /// Radeon RX 5500: 1002:7340, GC 10.1.1.
+    Navi14,
     /// Radeon RX 6900 XT: 1002:73bf, GC 10.3.0.
     Navi21,
+    /// Radeon RX 6700 XT: 1002:73df, GC 10.3.2.
+    Navi22,
+    /// Radeon RX 6600: 1002:73ff, GC 10.3.4.
+    Navi23,
+    /// Radeon RX 6500 XT: 1002:743f, GC 10.3.5.
+    Navi24,
     /// The graphics of a Ryzen 4000 APU: 1002:1636, GC 9.3.0. Not RDNA: its page tables differ.
     Renoir,
 }
 
 impl Chip {
     /// Every chip there is.
-    pub const ALL: &'static [Self] = &[Self::Navi10, Self::Navi21, Self::Renoir];
+    pub const ALL: &'static [Self] = &[
+        Self::Navi10,
+        Self::Navi12,
+        Self::Navi14,
+        Self::Navi21,
+        Self::Navi22,
+        Self::Navi23,
+        Self::Navi24,
+        Self::Renoir,
+    ];
 
     /// The name used on command lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Navi10 => "navi10",
+            Self::Navi12 => "navi12",
+            Self::Navi14 => "navi14",
             Self::Navi21 => "navi21",
+            Self::Navi22 => "navi22",
+            Self::Navi23 => "navi23",
+            Self::Navi24 => "navi24",
             Self::Renoir => "renoir",
         }
     }
@@ -54,7 +83,12 @@ impl Chip {
     pub(crate) const fn spec(self) -> &'static Spec {
         match self {
             Self::Navi10 => &navi10::SPEC,
+            Self::Navi12 => &navi12::SPEC,
+            Self::Navi14 => &navi14::SPEC,
             Self::Navi21 => &navi21::SPEC,
+            Self::Navi22 => &navi22::SPEC,
+            Self::Navi23 => &navi23::SPEC,
+            Self::Navi24 => &navi24::SPEC,
             Self::Renoir => &renoir::SPEC,
         }
     }

@@ -4,7 +4,7 @@
 //! Versions: what the driver's own tables in `amdgpu_discovery.c` expect for it. Bases:
 //! `sienna_cichlid_ip_offset.h`. The shape: 4 shader engines, 2 arrays each, 5 WGPs per array, 80 CUs.
 
-use super::rdna2::{CP, GC, MP, REGISTERS, SMN};
+use super::rdna2::{CP, GC, MP, REGISTERS, SHAPE, SMN};
 use super::{GcConfig, HUBS_GFX10, Ip, Smu, Spec, block, messages};
 use crate::tables::Depth;
 
@@ -46,20 +46,7 @@ pub(super) const SPEC: Spec = Spec {
         wgp1_per_sa: 0,
         rb_per_se: 4,
         gl2c: 16,
-        gprs: 1024,
-        max_gs_threads: 32,
-        gs_table_depth: 32,
-        gsprim_buffer_depth: 1792,
-        parameter_cache_depth: 1024,
-        double_offchip_lds_buffer: 1,
-        wave_size: 32,
-        max_waves_per_simd: 16,
-        max_scratch_slots_per_cu: 32,
-        lds_size: 64,
-        sc_per_se: 2,
-        sa_per_se: 2,
-        packers_per_sc: 4,
-        gl2a: 4,
+        ..SHAPE
     },
     cp: CP,
     sdma_engines: 4,

@@ -3,10 +3,33 @@
 //! (`navi10_ip_offset.h`, `navi12_ip_offset.h`, `navi14_ip_offset.h`; bases that lie outside of the
 //! register BAR are left out).
 
-use super::{Cp, Ip, RegisterTable, SmnRegister, smn, table};
+use super::{Cp, GcConfig, Ip, RegisterTable, SmnRegister, smn, table};
 
 pub(super) const GC: &[u32] = &[0x1260, 0xa000];
 pub(super) const MP: &[u32] = &[0x16000];
+
+/// What the shapes of the graphics cores have in common; the rest is zero here.
+pub(super) const SHAPE: GcConfig = GcConfig {
+    shader_engines: 0,
+    wgp0_per_sa: 0,
+    wgp1_per_sa: 0,
+    rb_per_se: 0,
+    gl2c: 0,
+    gprs: 1024,
+    max_gs_threads: 32,
+    gs_table_depth: 32,
+    gsprim_buffer_depth: 1792,
+    parameter_cache_depth: 512,
+    double_offchip_lds_buffer: 0,
+    wave_size: 32,
+    max_waves_per_simd: 20,
+    max_scratch_slots_per_cu: 32,
+    lds_size: 128,
+    sc_per_se: 4,
+    sa_per_se: 2,
+    packers_per_sc: 4,
+    gl2a: 4,
+};
 
 pub(super) const CP: Cp = Cp {
     caches: &["PFP", "ME", "CE", "CPC"],

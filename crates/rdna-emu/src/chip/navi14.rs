@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Navi14 (RDNA1, Radeon RX 5500): GC 10.1.1.
+//!
+//! Versions: what the driver's own tables in `amdgpu_discovery.c` expect for it; of blocks that they do not tell apart,
+//! those of its siblings. Bases: `navi14_ip_offset.h`. The shape:
+//! 1 shader engine, 2 arrays, 6 WGPs per array, 24 CUs.
+
+use super::rdna1::{CP, GC, MP, REGISTERS, SHAPE, SMN};
+use super::{GcConfig, HUBS_GFX10, Ip, Smu, Spec, block, messages};
+use crate::tables::Depth;
+
+pub(super) const SPEC: Spec = Spec {
+    device_id: 0x7340,
+    revision: 0xc5,
+    apu: false,
+    subsystem: (0x1002, 0x0b0c),
+    part_number: "113-EMUNAVI14-001",
+    firmware: &["navi14_"],
+    // The order decides the driver's block numbers, hence the meaning of ip_block_mask.
+    ips: &[
+        block(Ip::Gc, 0, (10, 1, 1), GC),
+        block(Ip::Hdp, 0, (5, 0, 1), &[0xf20]),
+        block(Ip::Sdma, 0, (5, 0, 2), GC),
+        block(Ip::Sdma, 1, (5, 0, 2), GC),
+        block(Ip::Mmhub, 0, (2, 0, 0), &[0x1a000]),
+        block(Ip::Athub, 0, (2, 0, 0), &[0xc00]),
+        block(Ip::Nbio, 0, (2, 3, 1), &[0, 0x14, 0xd20, 0x10400]),
+        block(Ip::Mp0, 0, (11, 0, 5), MP),
+        block(Ip::Mp1, 0, (11, 0, 5), MP),
+        block(Ip::Osssys, 0, (5, 0, 1), &[0x10a0]),
+        block(Ip::Smuio, 0, (11, 0, 4), &[0x16800, 0x16a00]),
+        block(Ip::Thm, 0, (11, 0, 0), &[0x16600]),
+        block(Ip::Clk, 0, (11, 0, 1), &[0x16c00]),
+        block(Ip::Df, 0, (3, 2, 0), &[0x7000]),
+        block(Ip::Umc, 0, (8, 1, 0), &[0x14000]),
+        block(Ip::Vcn, 0, (2, 0, 2), &[0x7800, 0x7e00]),
+        block(Ip::Dcn, 0, (2, 0, 2), &[0x12, 0xc0, 0x34c0, 0x9000]),
+    ],
+    registers: REGISTERS,
+    aliases: &[],
+    smn: SMN,
+    gc: GcConfig {
+        shader_engines: 1,
+        wgp0_per_sa: 3,
+        wgp1_per_sa: 3,
+        rb_per_se: 16,
+        gl2c: 8,
+        ..SHAPE
+    },
+    cp: CP,
+    sdma_engines: 2,
+    // `SMU11_DRIVER_IF_VERSION_NV14`; 53.47.0.
+    smu: Smu {
+        interface: 0x38,
+        firmware: 0x0035_2f00,
+        messages: messages::SMU_11_0,
+        status: &[],
+    },
+    tables: Depth::FOUR,
+    hubs: HUBS_GFX10,
+    fb_base: 0x80_0000_0000,
+};
