@@ -19,6 +19,7 @@ mod drain;
 mod faults;
 mod fragments;
 mod gpus;
+mod hangs;
 mod job;
 mod judge;
 mod lifecycle;
@@ -33,6 +34,7 @@ mod real_clients;
 mod refusals;
 mod resources;
 mod scope;
+mod shortage;
 mod stage;
 mod states;
 mod storms;
@@ -65,6 +67,8 @@ fn main() -> ExitCode {
         model::SCENARIOS,
         fragments::SCENARIOS,
         faults::SCENARIOS,
+        hangs::SCENARIOS,
+        shortage::SCENARIOS,
         tlb::SCENARIOS,
         traffic::SCENARIOS,
         bench::SCENARIOS,

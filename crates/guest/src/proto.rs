@@ -378,6 +378,11 @@ calls! {
         /// Where the buffer that is written lives.
         domain: Domain,
     } -> Submitted;
+    /// Let the graphics ring run a program that does nothing, and wait until it is done.
+    GfxNothing {
+        /// Which client.
+        client: ClientId,
+    } -> ();
     /// Start processes that map and unmap a buffer until told to stop.
     StormStart {
         /// Render node.

@@ -108,6 +108,8 @@ pub(crate) struct Bus {
     retry: bool,
     /// Engines that have stopped.
     hung: BTreeSet<Requester>,
+    /// The engine that next runs a process's buffer stops in it.
+    pub(crate) hang_next: bool,
     pending: VecDeque<PendingWrite>,
 }
 
@@ -143,6 +145,7 @@ impl Bus {
             reporting: false,
             retry: false,
             hung: BTreeSet::new(),
+            hang_next: false,
             pending: VecDeque::new(),
         })
     }
@@ -327,6 +330,9 @@ impl Bus {
         let Space::Process { vmid, root, depth } = space else {
             return;
         };
+        if std::mem::take(&mut self.hang_next) {
+            self.hang(self.requester);
+        }
         self.space_used(engine, space);
         let first_dword = self.read_u32(space, address);
         self.journal.submission(|seq| Submission {

@@ -60,6 +60,8 @@ pub enum Injection {
     },
     /// An engine stops where it is, until the driver resets it.
     Hang(Engine),
+    /// The engine that next runs a process's buffer stops at its beginning, until the driver resets it.
+    HangNextJob,
 }
 
 /// Makes it go wrong.
@@ -67,6 +69,7 @@ pub(crate) fn inject(bus: &mut Bus, what: Injection) {
     bus.journal.log(format_args!("INJECT {what:?}"));
     match what {
         Injection::Hang(engine) => bus.hang(engine.requester()),
+        Injection::HangNextJob => bus.hang_next = true,
         Injection::PageFault {
             hub,
             client,

@@ -5,7 +5,7 @@ use guest::proto::{DrmFacts, GemVa, Handle, Size, Submitted, UsageBytes, Va, VaO
 use guest::uapi::{
     BoListEntry, BoListIn, CHUNK_ID_BO_HANDLES, CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk,
     CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion, GemCloseArgs, GemCreateArgs, GemFlags,
-    GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA, INFO_DEV_INFO, INFO_GTT_USAGE,
+    GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA, HW_IP_GFX, INFO_DEV_INFO, INFO_GTT_USAGE,
     INFO_VRAM_USAGE, InfoArgs, SyncobjCreateArgs, SyncobjDestroyArgs, SyncobjWaitArgs,
     USERPTR_FLAGS, VmFlags, WaitCsArgs,
 };
@@ -265,6 +265,15 @@ impl Client {
 
     /// Lets SDMA execute a program of at most [`PROGRAM`] dwords and waits until it is done.
     pub(super) fn run(&mut self, program: &[u32]) -> Result<()> {
+        self.run_on(HW_IP_DMA, program)
+    }
+
+    /// Lets the graphics ring skip eight dwords (PACKET3_NOP of one dword in `nvd.h`).
+    pub(crate) fn gfx_nothing(&mut self) -> Result<()> {
+        self.run_on(HW_IP_GFX, &[0xffff_1000; 8])
+    }
+
+    fn run_on(&mut self, engine: u32, program: &[u32]) -> Result<()> {
         let mut buffers: Vec<BoListEntry> = self
             .listed
             .iter()
@@ -281,7 +290,7 @@ impl Client {
         let mut ib = CsChunkIb {
             va: IB_VA.0,
             bytes: size_of_val(program) as u32,
-            ip_type: HW_IP_DMA,
+            ip_type: engine,
             ..CsChunkIb::default()
         };
         let mut list = BoListIn {
@@ -315,7 +324,7 @@ impl Client {
             fence_or_status: cs.ctx_and_list_or_fence,
             // No limit of our own: amdgpu's lockup timeout ends a hung ring, and the host watches the clock.
             timeout: i64::MAX as u64,
-            ip_type: HW_IP_DMA,
+            ip_type: engine,
             ctx_id: context,
             ..WaitCsArgs::default()
         };

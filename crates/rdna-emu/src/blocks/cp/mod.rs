@@ -35,6 +35,7 @@ const HQD_ACTIVE: Token = 0;
 const HQD_DEQUEUE: Token = 1;
 const CPC_INT: Token = 2;
 const SOFT_RESET: Token = 3;
+const VMID_RESET: Token = 4;
 /// `GRBM_SOFT_RESET.SOFT_RESET_SDMA0`; the other engines follow.
 const SOFT_RESET_SDMA0: u32 = 23;
 const SDMA_ENGINES: u8 = 4;
@@ -97,6 +98,8 @@ impl Cp {
             true => Some(RegisterRing::new(w, RING_DOORBELL)?),
             false => None,
         };
+        w.on_write("CP_VMID_RESET", VMID_RESET)?;
+        w.fixed("CP_VMID_RESET", 0)?;
         Ok(Self {
             hqd: Hqd {
                 select: w.reg("GRBM_GFX_CNTL")?,
@@ -155,6 +158,7 @@ impl Cp {
         };
         let name = format!("{kind}_{:x}", map.doorbell);
         let mut queue = Queue::new(name, map.id, Space::Kernel, setup);
+        queue.descriptor = Some(map.descriptor);
         let wptr = bus.read_u64(Space::Kernel, map.wptr);
         queue.set_end(bus, wptr);
         self.add(bus, map.doorbell, queue);
@@ -165,6 +169,28 @@ impl Cp {
             if self.queues.remove(doorbell).is_some() || self.scheduler.unmap(bus, *doorbell) {
                 bus.journal
                     .log(format_args!("UNMAP doorbell {doorbell:#x}"));
+            }
+        }
+    }
+
+    /// CP_VMID_RESET: graphics queues of pipe 0 in bits 23:16, of pipe 1 in 31:24, are taken off, hung or not.
+    fn reset_graphics(&mut self, bus: &mut Bus, value: u32) {
+        let asked = |id: u8| {
+            let (pipe, me, number) = (id & 3, id >> 2 & 3, id >> 4 & 7);
+            me == 0 && pipe < 2 && value >> (16 + 8 * u32::from(pipe) + u32::from(number)) & 1 == 1
+        };
+        let gone: Vec<u32> = self
+            .queues
+            .iter()
+            .filter(|(doorbell, queue)| self.kiq != Some(**doorbell) && asked(queue.id))
+            .map(|(doorbell, _)| *doorbell)
+            .collect();
+        for doorbell in gone {
+            if let Some(queue) = self.queues.remove(&doorbell) {
+                bus.journal
+                    .log(format_args!("RESET doorbell {doorbell:#x}"));
+                queue.reset(bus);
+                bus.revive(Requester::Cpg);
             }
         }
     }
@@ -257,6 +283,7 @@ impl Block for Cp {
                     self.queues.remove(&doorbell);
                 }
             }
+            VMID_RESET => self.reset_graphics(bus, value),
             SOFT_RESET => {
                 let asked = |engine: &u8| value >> (SOFT_RESET_SDMA0 + u32::from(*engine)) & 1 == 1;
                 for engine in (0..SDMA_ENGINES).filter(asked) {

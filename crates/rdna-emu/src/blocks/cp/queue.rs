@@ -11,6 +11,7 @@ use crate::units::GpuVa;
 
 /// Dword offsets in the descriptor.
 mod mqd {
+    pub(super) const ACTIVE: u64 = 130;
     pub(super) const BASE: u64 = 136;
     pub(super) const RPTR: u64 = 138;
     pub(super) const RPTR_REPORT: u64 = 139;
@@ -30,6 +31,8 @@ pub(super) struct Queue {
     ring: Stream,
     buffers: Vec<Stream>,
     report_to: Option<GpuVa>,
+    /// Where its descriptor is, if it has one.
+    pub(super) descriptor: Option<GpuVa>,
     unreported: bool,
 }
 
@@ -66,7 +69,15 @@ impl Queue {
             ring: Stream::ring(space, base, dwords, pos),
             buffers: Vec::new(),
             report_to: (setup.report_to != 0).then_some(GpuVa(setup.report_to)),
+            descriptor: None,
             unreported: false,
+        }
+    }
+
+    /// The driver has it reset: it says in its descriptor that it is off (`cp_gfx_hqd_active`).
+    pub(super) fn reset(self, bus: &mut Bus) {
+        if let Some(at) = self.descriptor {
+            bus.write(Space::Kernel, at.plus(mqd::ACTIVE * 4), &[0; 4]);
         }
     }
 

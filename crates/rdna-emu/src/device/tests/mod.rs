@@ -6,6 +6,7 @@ mod aql;
 mod cp;
 mod faults;
 mod fuzz;
+mod hangs;
 mod kfd;
 mod queues;
 mod sdma;
