@@ -29,6 +29,7 @@ mod parameters;
 mod policies;
 mod power;
 mod probe;
+mod pty;
 mod queues;
 mod real_clients;
 mod refusals;
@@ -40,6 +41,7 @@ mod states;
 mod storms;
 mod tlb;
 mod traffic;
+mod visit;
 
 use libtest_mimic::Arguments;
 use stage::{Scenario, Theatre};
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         power::SCENARIOS,
         refusals::SCENARIOS,
         real_clients::SCENARIOS,
+        visit::SCENARIOS,
     ]
     .concat();
     let theatre = Theatre::new();

@@ -91,8 +91,7 @@ fn load(vm: &mut Vm, options: &Options, step: &crate::ui::Step) -> Result<()> {
     vm.load_amdgpu()?;
     if options.rmcp.is_some() {
         let state = vm.parameter(RMCP, "state")?;
-        let first = state.lines().next().unwrap_or_default();
-        if first != "state: armed" && !first.contains("armed") {
+        if !["armed", "idle"].iter().any(|good| state.starts_with(good)) {
             bail!("rmcp did not arm:\n{state}");
         }
     }
