@@ -47,6 +47,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
+/// One history, for a chip that is not the first.
+pub(crate) const SHORT: Scenario = Scenario::new(
+    "a fragment cap cuts fragments and nothing else",
+    Needs::Driver,
+    |stage| proof(stage, 1),
+);
+
 /// Parts of a history after which everything is compared, and the calls in each.
 const BATCHES: usize = 3;
 const STEPS: usize = 25;

@@ -15,6 +15,7 @@ use xtask::demo::policy::{MTYPE_MASK, number};
 use xtask::vm::actions::AMDGPU_PARAMETERS;
 use xtask::vm::initramfs::AMDGPU;
 use xtask::vm::mappings::{DEMO, Layout, MORE, Memory};
+use xtask::vm::pci::device_file;
 use xtask::vm::{GpuOptions, Vm, VmOptions};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -127,7 +128,8 @@ fn side_by_side(stage: &mut Stage, name: &str, gpus: &[GpuOptions]) -> Result<()
     })?;
     vm.load_amdgpu()?;
     let mut layouts = Vec::new();
-    for gpu in 0..gpus.len() {
+    for (gpu, options) in gpus.iter().enumerate() {
+        demand_memory(&mut vm, gpu, options)?;
         let node = vm.render_node(gpu)?;
         let layout = Layout::create(&mut vm, &node, DEMO)?;
         layout.map(&mut vm)?;
@@ -258,6 +260,23 @@ fn obeyed(layout: &Layout, stock: &Snapshot, now: &Snapshot) -> Result<()> {
         demand!(
             wrong.is_none() && expected.len() == found.len(),
             "{name}: found and expected: {wrong:x?}"
+        );
+    }
+    Ok(())
+}
+
+/// Demands that the driver found the memory that the GPU has, and as much of it visible as the BAR shows.
+fn demand_memory(vm: &mut Vm, gpu: usize, options: &GpuOptions) -> Result<()> {
+    let address = vm.pci_address(gpu)?;
+    let visible = options.bar.unwrap_or(options.vram);
+    for (file, expected) in [
+        ("mem_info_vram_total", options.vram),
+        ("mem_info_vis_vram_total", visible),
+    ] {
+        let found = vm.text(&device_file(&address, file))?;
+        demand!(
+            found.trim() == expected.bytes().to_string(),
+            "GPU {gpu}: {file} is {found:?}, expected {expected}"
         );
     }
     Ok(())

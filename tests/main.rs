@@ -31,6 +31,7 @@ mod power;
 mod probe;
 mod pty;
 mod queues;
+mod rdna2;
 mod real_clients;
 mod refusals;
 mod resources;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         drain::SCENARIOS,
         model::SCENARIOS,
         fragments::SCENARIOS,
+        rdna2::SCENARIOS,
         faults::SCENARIOS,
         hangs::SCENARIOS,
         shortage::SCENARIOS,

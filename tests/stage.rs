@@ -180,6 +180,17 @@ impl Stage {
         result
     }
 
+    /// Plays scenarios of other files again, on the VM that is there now.
+    pub(crate) fn replay(&mut self, scenarios: &[Scenario]) -> Result<()> {
+        for scenario in scenarios {
+            self.enter(scenario.needs)
+                .and_then(|()| (scenario.run)(self))
+                .and_then(|()| self.look_for_trouble())
+                .context(scenario.name)?;
+        }
+        self.clean()
+    }
+
     fn enter(&mut self, needs: Needs) -> Result<()> {
         if self.vm.is_none() {
             // Room for copies of amdgpu.ko in the guest's file system.
