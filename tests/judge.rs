@@ -12,16 +12,26 @@ use guest::proto::{
 use guest::uapi::{Domain, GemFlags, VmFlags};
 use rdna_emu::GpuVa;
 use rdna_emu::tables::{AddressSpace, Kind};
+use std::collections::BTreeSet;
+use xtask::map;
 use xtask::vm::Vm;
 use xtask::vm::actions::RENDER_NODE;
 use xtask::vm::compute::Compute;
+use xtask::vm::mappings::DEMO;
 use xtask::vm::spaces::{NamedSpace, Owner};
 
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario::new(
-    "the emulated GPU finds every process by name and reads its memory, also of idle ones, and knows who has gone",
-    Needs::Driver,
-    every_process,
-)];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "the emulated GPU finds every process by name and reads its memory, also of idle ones, and knows who has gone",
+        Needs::Driver,
+        every_process,
+    ),
+    Scenario::new(
+        "the map shows on either side what the page tables say, mapping by mapping",
+        Needs::Driver,
+        map_of_the_demo,
+    ),
+];
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -161,6 +171,73 @@ fn own_bytes(space: &AddressSpace) -> u64 {
         .filter(|entry| entry.kind == Kind::Leaf)
         .map(|entry| entry.span().bytes())
         .sum()
+}
+
+/// Draws the demo's mappings and compares what the picture's pieces say with the entries of each mapping.
+fn map_of_the_demo(stage: &mut Stage) -> Result<()> {
+    let layout = stage.layout(DEMO)?;
+    let walks = map::walks(stage, &layout, "mtype=uc fragment_size=4")?;
+    let names = |va: GpuVa| layout.owner(va.0).map(|placed| placed.mapping.name);
+    let titles = ["stock".to_owned(), "rmcp".to_owned()];
+    let picture = map::picture(&walks, titles, "navi10", &names);
+    let shown = map::svg::shown(&picture);
+    for (side, walk) in [("before", &walks.before), ("after", &walks.after)] {
+        for placed in &layout.placed {
+            let (va, size) = (placed.va.0, placed.mapping.size.0);
+            let pieces = shown
+                .iter()
+                .filter(|piece| piece.0 == side && placed.covers(piece.1));
+            let mut next = va;
+            for (_, at, bytes, mtype, fragment) in pieces {
+                demand!(
+                    *at == next,
+                    "{side}, {}: a gap at {next:#x}",
+                    placed.mapping.name
+                );
+                next += bytes;
+                let range = GpuVa(*at)..GpuVa(next);
+                let mut entries = 0;
+                for entry in walk.leaves(range) {
+                    entries += 1;
+                    let same = match entry.kind {
+                        Kind::Prt => mtype == "PRT" && fragment.is_none(),
+                        _ => {
+                            *mtype == entry.mtype().to_string()
+                                && *fragment == Some(entry.fragment())
+                        }
+                    };
+                    demand!(same, "{side}: {mtype} {fragment:?} is shown for {entry:?}");
+                }
+                demand!(
+                    entries > 0,
+                    "{side}: something is shown where nothing is, at {at:#x}"
+                );
+            }
+            demand!(
+                next == va + size,
+                "{side}, {}: shown up to {next:#x}",
+                placed.mapping.name
+            );
+        }
+    }
+    let types = |side: &str| -> BTreeSet<&str> {
+        shown
+            .iter()
+            .filter(|piece| piece.0 == side)
+            .map(|piece| piece.3.as_str())
+            .collect()
+    };
+    demand!(
+        types("before") == BTreeSet::from(["NC", "WC", "CC", "UC", "PRT"]),
+        "{:?}",
+        types("before")
+    );
+    demand!(
+        types("after") == BTreeSet::from(["UC", "PRT"]),
+        "{:?}",
+        types("after")
+    );
+    Ok(())
 }
 
 fn every_process(stage: &mut Stage) -> Result<()> {

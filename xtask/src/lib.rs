@@ -15,6 +15,7 @@ pub mod fuzz;
 pub mod guest_bin;
 pub mod host;
 pub mod kernel;
+pub mod map;
 pub mod metadata;
 pub mod module;
 pub mod programs;

@@ -13,7 +13,7 @@ use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;
 use xtask::vm::GpuOptions;
-use xtask::{bench, check, demo, fuzz, module, project, tidy, visit};
+use xtask::{bench, check, demo, fuzz, map, module, project, tidy, visit};
 
 /// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
 ///
@@ -79,6 +79,32 @@ enum Task {
         /// Words that the VM scenarios are filtered by
         #[arg(last = true)]
         scenarios: Vec<String>,
+    },
+    /// Draw an address space before and after a policy, as SVG
+    ///
+    /// Boots a VM, makes the demo's mappings under stock amdgpu and again with rmcp, and draws what stands in the page
+    /// tables. With --from and --to, draws two saved walks and boots nothing.
+    Map {
+        #[command(flatten)]
+        which: Which,
+        /// The chip to be
+        #[arg(long, value_name = "CHIP", default_value = "navi10")]
+        gpu: rdna_emu::Chip,
+        /// rmcp's switches
+        #[arg(long, value_name = "SWITCHES", default_value = "mtype=uc")]
+        rmcp: String,
+        /// The picture's file
+        #[arg(long, value_name = "FILE", default_value = "map.svg")]
+        out: PathBuf,
+        /// Write the two walks to before.json and after.json in this folder
+        #[arg(long, value_name = "FOLDER", conflicts_with = "from")]
+        save: Option<PathBuf>,
+        /// A saved walk to draw on the left
+        #[arg(long, value_name = "FILE", requires = "to")]
+        from: Option<PathBuf>,
+        /// A saved walk to draw on the right
+        #[arg(long, value_name = "FILE", requires = "from")]
+        to: Option<PathBuf>,
     },
     /// Fuzz what a guest controls of the emulated GPU and print executions and time
     Fuzz {
@@ -232,6 +258,32 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             });
+        }
+        Task::Map {
+            from: Some(from),
+            to: Some(to),
+            out,
+            ..
+        } => {
+            map::redraw(&from, &to, &out, ui)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Task::Map {
+            which,
+            gpu,
+            rmcp,
+            out,
+            save,
+            ..
+        } => {
+            let kernel = which.prepare(ui)?;
+            let options = map::Options {
+                gpu,
+                rmcp,
+                out,
+                save,
+            };
+            map::run(&kernel, &options, ui)?;
         }
         Task::Fuzz { seconds, targets } => {
             let tally = ui.step("fuzz", |step| fuzz::run(seconds, &targets, ui, step))?;
