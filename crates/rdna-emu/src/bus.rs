@@ -15,8 +15,10 @@ use crate::regs::{Owner, Reg, RegisterFile, Token, Wiring, WiringError};
 use crate::report::{Access, Submission};
 use crate::spaces::Spaces;
 use crate::tables::{self, Depth, Limits};
+use crate::trace::TraceKind;
 use crate::units::{GpuVa, PageDirectory, Pasid, Vmid};
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::os::fd::OwnedFd;
 
 /// Whose addresses an engine uses.
@@ -51,6 +53,16 @@ pub(crate) enum Requester {
     Cpg,
     /// The command processor for compute queues and the KIQ.
     Cpc,
+}
+
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sdma(engine) => write!(f, "sdma{engine}"),
+            Self::Cpg => f.write_str("cpg"),
+            Self::Cpc => f.write_str("cpc"),
+        }
+    }
 }
 
 impl Requester {
@@ -92,6 +104,8 @@ pub(crate) struct Bus {
     pub(crate) journal: Journal,
     pub(crate) gmc: Gmc,
     pub(crate) ih: Ih,
+    /// A register access comes from the host and not from a packet; for the log.
+    pub(crate) by_host: bool,
     /// Bytes that engines have read and written.
     pub(crate) moved: u64,
     /// The time stamp counter.
@@ -137,6 +151,7 @@ impl Bus {
             journal,
             gmc,
             ih,
+            by_host: false,
             moved: 0,
             clock: Counter::new(Clock::default()),
             spaces,
@@ -162,12 +177,15 @@ impl Bus {
     /// Reads a register for a packet; one whose owner must be asked gives what is stored.
     pub(crate) fn read_reg(&mut self, reg: Reg) -> u32 {
         self.note(Access::Read, reg, 0);
-        self.regs.read(reg).unwrap_or_else(|_| self.regs.get(reg))
+        let value = self.regs.read(reg).unwrap_or_else(|_| self.regs.get(reg));
+        self.trace_register("read", reg, value);
+        value
     }
 
     /// Writes a register.
     pub(crate) fn write_reg(&mut self, reg: Reg, value: u32) {
         self.note(Access::Write, reg, value);
+        self.trace_register("write", reg, value);
         self.regs.set(reg, value);
         match self.regs.hook(reg) {
             None => {}
@@ -359,6 +377,7 @@ impl Bus {
 
     /// Posts an interrupt: into the ring, then to the guest's CPU.
     pub(crate) fn interrupt(&mut self, vector: Vector) {
+        self.trace_interrupt(&vector);
         if ih::post(self, vector) {
             self.fire();
         }
@@ -380,8 +399,13 @@ impl Bus {
         write: bool,
     ) -> (Result<Option<Place>, VmFault>, u64) {
         let hub = self.hub();
-        self.gmc
-            .locate(&self.regs, &self.memory, hub, space, va, write)
+        let found = self
+            .gmc
+            .locate(&self.regs, &self.memory, hub, space, va, write);
+        if self.journal.traces(TraceKind::Translations) {
+            self.trace_translation(space, va, write, &found.0, found.1);
+        }
+        found
     }
 
     fn vm_fault(&mut self, space: Space, va: GpuVa, write: bool, why: VmFault) {

@@ -11,6 +11,7 @@ use crate::mem::{Memory, Place};
 use crate::report::{DeviceFault, PageFault, Submission, TlbReport, Unknown};
 use crate::spaces::SeenSpace;
 use crate::tables::{AddressSpace, Entry, WalkError};
+use crate::trace::{LogFormat, Trace};
 use crate::units::{ByteSize, PageDirectory};
 use crate::vfio::{Ended, Server};
 use rustix::event::{EventfdFlags, eventfd};
@@ -49,6 +50,10 @@ pub struct Options {
     pub bar: Option<ByteSize>,
     /// Writes every entry of a process's tables to the log when one of its buffers runs.
     pub log_tables: bool,
+    /// What the log tells beyond what is out of the ordinary.
+    pub trace: Trace,
+    /// How the log is written.
+    pub log_format: LogFormat,
     /// Where time stamps come from; [`Clock::Counted`] makes runs comparable byte for byte.
     pub clock: Clock,
 }
@@ -63,6 +68,8 @@ impl Options {
             vram: ByteSize::mib(256),
             bar: None,
             log_tables: false,
+            trace: Trace::default(),
+            log_format: LogFormat::default(),
             clock: Clock::default(),
         }
     }
@@ -76,6 +83,18 @@ impl Options {
     /// Writes the tables of every submission to the log.
     pub fn log_tables(mut self, on: bool) -> Self {
         self.log_tables = on;
+        self
+    }
+
+    /// Sets what is traced in the log.
+    pub fn trace(mut self, trace: Trace) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Sets how the log is written.
+    pub fn log_format(mut self, format: LogFormat) -> Self {
+        self.log_format = format;
         self
     }
 
@@ -169,15 +188,14 @@ impl Gpu {
             Some(path) => Some(File::create(path).map_err(io(|| log_name(path)))?),
             None => None,
         };
+        let mut journal = Journal::new(log, options.log_tables);
+        journal.trace = options.trace.clone();
+        journal.format = options.log_format;
         let memory = Memory::new(vram)
             .map_err(io(|| format!("allocating {vram} of VRAM")))?
             .show_only(bar);
-        let mut device = Device::new(
-            options.chip.spec(),
-            memory,
-            Journal::new(log, options.log_tables),
-        )
-        .map_err(|e| Error::Options(format!("{}: {e}", options.chip)))?;
+        let mut device = Device::new(options.chip.spec(), memory, journal)
+            .map_err(|e| Error::Options(format!("{}: {e}", options.chip)))?;
         device.bus.clock = Counter::new(options.clock);
         let socket = &options.socket;
         remove_socket(socket)?;

@@ -5,6 +5,8 @@
 //! has nothing to do, and when it ends. What is unknown is logged once and counted from then on.
 
 use crate::report::{Access, DeviceFault, Submission, Unknown};
+use crate::trace::{Event, LogFormat, Trace, TraceKind, quoted};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -12,6 +14,8 @@ use std::io::{BufWriter, Write};
 
 /// Lines written; a guest can cause any number.
 const LINES: u64 = 1_000_000;
+/// The same when something is traced.
+const TRACE_LINES: u64 = 100_000_000;
 /// Submissions kept; older ones are dropped, their `seq` stays unique.
 const KEEP: usize = 1 << 16;
 /// Kinds of unknown accesses and faults that are told apart; a broken guest can invent any number.
@@ -30,6 +34,10 @@ pub(crate) struct Journal {
     dispatches: u64,
     /// Whether submissions are to be logged with all their page tables.
     pub(crate) log_tables: bool,
+    /// What else is logged.
+    pub(crate) trace: Trace,
+    /// How.
+    pub(crate) format: LogFormat,
 }
 
 impl Journal {
@@ -43,16 +51,59 @@ impl Journal {
 
     /// One line of log. A log that cannot be written is dropped: the device goes on.
     pub(crate) fn log(&mut self, text: fmt::Arguments<'_>) {
-        self.line += 1;
-        if let Some(out) = &mut self.out {
-            self.dirty = true;
-            if self.line == LINES {
-                let _ = writeln!(out, "{:06} no more lines are written", self.line);
+        let format = self.format;
+        self.write(|line| match format {
+            LogFormat::Text => format!("{line:06} {text}"),
+            LogFormat::Json => {
+                let text = quoted(&text.to_string());
+                format!("{{\"line\":{line},\"kind\":\"log\",\"text\":{text}}}")
             }
-            if self.line >= LINES {
+        });
+    }
+
+    /// Whether events of this kind are logged.
+    pub(crate) fn traces(&self, kind: TraceKind) -> bool {
+        self.out.is_some() && self.trace.wants(kind)
+    }
+
+    /// Logs an event if its block is asked for.
+    pub(crate) fn event(&mut self, event: &Event<'_>) {
+        if !self.trace.has(event.block) {
+            return;
+        }
+        let format = self.format;
+        self.write(|line| match format {
+            LogFormat::Text => format!("{line:06} {}", event.text()),
+            LogFormat::Json => event.json(line),
+        });
+    }
+
+    fn write(&mut self, make: impl FnOnce(u64) -> String) {
+        self.line += 1;
+        let limit = match self.trace == Trace::default() {
+            true => LINES,
+            false => TRACE_LINES,
+        };
+        let line = self.line;
+        let text = match line.cmp(&limit) {
+            Ordering::Less => make,
+            Ordering::Equal => {
+                self.trace = Trace::default();
+                self.put("no more lines are written");
                 return;
             }
-            if writeln!(out, "{:06} {text}", self.line).is_err() {
+            Ordering::Greater => return,
+        };
+        if self.out.is_some() {
+            let text = text(line);
+            self.put(&text);
+        }
+    }
+
+    fn put(&mut self, text: &str) {
+        if let Some(out) = &mut self.out {
+            self.dirty = true;
+            if writeln!(out, "{text}").is_err() {
                 self.out = None;
             }
         }

@@ -162,6 +162,11 @@ impl Packet {
         self.words.get(i).copied().unwrap_or(0)
     }
 
+    /// What was fetched; behind the packet's end lies what follows it.
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     /// Dwords `i` (low) and `i + 1` (high).
     pub(crate) fn qword(&self, i: usize) -> u64 {
         u64::from(self.dword(i)) | u64::from(self.dword(i + 1)) << 32

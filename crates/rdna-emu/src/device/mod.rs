@@ -174,7 +174,15 @@ impl Device {
         }
     }
 
-    fn read_register(&mut self, mut reg: Reg) -> u32 {
+    fn read_register(&mut self, reg: Reg) -> u32 {
+        self.bus.by_host = true;
+        let value = self.ask_register(reg);
+        self.bus.trace_register("read", reg, value);
+        self.bus.by_host = false;
+        value
+    }
+
+    fn ask_register(&mut self, mut reg: Reg) -> u32 {
         for _ in 0..REFERRALS {
             self.bus.note(Access::Read, reg, 0);
             let (owner, token) = match self.bus.regs.read(reg) {
@@ -199,7 +207,9 @@ impl Device {
     }
 
     fn write_register(&mut self, reg: Reg, value: u32) {
+        self.bus.by_host = true;
         self.bus.write_reg(reg, value);
+        self.bus.by_host = false;
         self.deliver();
     }
 

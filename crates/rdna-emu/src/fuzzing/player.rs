@@ -94,6 +94,9 @@ impl<'a> Script<'a> {
 thread_local! {
     /// The chip of the input before.
     static SPARE: Cell<Option<Device>> = const { Cell::new(None) };
+    /// Where the next input is logged.
+    #[cfg(test)]
+    pub(super) static LOG: Cell<Option<Journal>> = const { Cell::new(None) };
 }
 
 /// A chip, its guest's memory, and what is left of an input's allowance.
@@ -115,7 +118,10 @@ impl Player {
 
     fn build() -> Result<Self, Box<dyn std::error::Error>> {
         let memory = Memory::new(ByteSize::mib(16))?;
+        #[cfg(not(test))]
         let journal = Journal::new(None, false);
+        #[cfg(test)]
+        let journal = LOG.take().unwrap_or_else(|| Journal::new(None, false));
         // Making a chip reads all register tables; one that was played on is as good after a reset.
         let mut device = match SPARE.take() {
             Some(mut device) => {

@@ -2,7 +2,7 @@
 //! Inputs to begin with: what a driver would write. Packets as `sdma_v5_0.c`, `gfx_v10_0.c` and `kfd_packet_manager_v9.c`
 //! put them together.
 
-use super::player::{HIQ, HIQ_BELL, MEMORY, NAMED, SDMA_BELL, TABLES, VA, dword};
+use super::player::{HIQ, HIQ_BELL, MEMORY, NAMED, RING, SDMA_BELL, TABLES, VA, dword};
 use crate::tables::{AddressSpace, Entry, Level};
 use crate::units::{GpuVa, PageDirectory};
 
@@ -96,6 +96,8 @@ pub(super) fn sdma() -> Vec<Vec<u8>> {
         vec![
             12, 0x4000, 0x80, 0x271, 0, 0xfd_0000, 0, 0x10000, 0, 3, 13, at, 0,
         ],
+        // A time stamp into the trap behind it: what the clock says becomes visible.
+        vec![13, dword(RING) + 24, 0, 0, 0, 6, 0, 0],
         // Root of VMID 3, PASID, flush, a buffer of the process, fence: a job.
         vec![
             14,

@@ -2,6 +2,10 @@
 //! Every harness without a fuzzer: its seeds, and mutations of them from a fixed sequence.
 
 use super::*;
+use crate::journal::Journal;
+use crate::trace::{LogFormat, Trace, TraceKind};
+use std::collections::BTreeSet;
+use std::io::{Read, Seek};
 
 /// Inputs made from the seeds of each target.
 const INPUTS: u32 = 300;
@@ -104,4 +108,75 @@ fn seeds_reach_what_they_are_about() {
         }
         assert_eq!(submissions, 1, "{target}: a buffer of a process runs");
     }
+}
+
+/// The log of an input, with everything traced.
+fn log(target: &Target, input: &[u8], format: LogFormat) -> String {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut journal = Journal::new(Some(file.try_clone().unwrap()), true);
+    journal.trace = Trace::everything();
+    journal.format = format;
+    player::LOG.set(Some(journal));
+    (target.play)(input);
+    // The journal ends with the chip that it belongs to, which the next input may take over.
+    drop(Player::new());
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_same_history_gives_the_same_log_byte_for_byte() {
+    let mut kinds = BTreeSet::new();
+    for target in TARGETS {
+        for (i, seed) in (target.seeds)().iter().enumerate() {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                // On a chip of its own, in another thread, and then on one that was played on.
+                let play = || log(target, seed, format);
+                let first = std::thread::scope(|s| s.spawn(play).join().unwrap());
+                assert_eq!(first, play(), "{}, seed {i}", target.name);
+                assert_eq!(first, play(), "{}, seed {i}", target.name);
+                if format == LogFormat::Json {
+                    for (line, number) in first.lines().zip(1..) {
+                        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                        assert_eq!(value["line"], number, "{line}");
+                        kinds.insert(value["kind"].as_str().unwrap().to_owned());
+                    }
+                }
+            }
+        }
+    }
+    let kinds: Vec<_> = kinds.iter().map(String::as_str).collect();
+    assert_eq!(
+        kinds,
+        ["interrupt", "log", "packet", "register", "translation"]
+    );
+}
+
+#[test]
+fn registers_and_packets_are_traced_by_name_and_only_those_asked_for() {
+    let sdma = &TARGETS[0];
+    let seed = &seeds::sdma()[0];
+    let all = log(sdma, seed, LogFormat::Text);
+    for part in [
+        "register gc SDMA0_GFX_RB_CNTL by=host access=write value=0x00001015",
+        "packet sdma0 FENCE vmid=0 dwords=00000005 00300000 00000000 00001234",
+        "packet sdma0 TRAP vmid=0",
+        "translation sdma0 system vmid=0 va=0x00300000 access=write address=0x00300000",
+        "interrupt sdma(0) source 224 ring=0 vmid=0",
+    ] {
+        assert!(all.contains(part), "{part} is not in\n{all}");
+    }
+    let aql = log(&TARGETS[2], &seeds::queues()[2], LogFormat::Text);
+    assert!(aql.contains(" BARRIER_AND "), "{aql}");
+    let trace = Trace::of(["packets".parse().unwrap()]).blocks(["SDMA0".to_owned()]);
+    assert!(trace.wants(TraceKind::Packets) && !trace.wants(TraceKind::Registers));
+    assert!(trace.has("sdma0") && !trace.has("kiq"));
+    assert!(
+        "package"
+            .parse::<TraceKind>()
+            .unwrap_err()
+            .contains("expected registers, packets")
+    );
 }

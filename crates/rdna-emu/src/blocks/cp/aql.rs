@@ -9,6 +9,7 @@ use crate::blocks::ih::{Client, Vector};
 use crate::blocks::ring::Stream;
 use crate::bus::{Bus, Space};
 use crate::report::Access;
+use crate::trace::TraceKind;
 use crate::units::{GpuVa, signed};
 
 /// Dwords of a packet.
@@ -20,6 +21,18 @@ mod kind {
     pub(super) const DISPATCH: u8 = 2;
     pub(super) const BARRIER_AND: u8 = 3;
     pub(super) const BARRIER_OR: u8 = 5;
+
+    /// For the log.
+    pub(super) fn name(number: u8) -> &'static str {
+        match number {
+            VENDOR => "VENDOR_SPECIFIC",
+            INVALID => "INVALID",
+            DISPATCH => "KERNEL_DISPATCH",
+            BARRIER_AND => "BARRIER_AND",
+            BARRIER_OR => "BARRIER_OR",
+            _ => "unknown",
+        }
+    }
 }
 /// AMD's formats of vendor packets.
 mod format {
@@ -83,6 +96,10 @@ impl AqlPacket {
 
     /// Executes it as far as the packet processor does by itself.
     pub(super) fn begin(&self, bus: &mut Bus, queue: &str, space: Space) -> Begin {
+        if bus.journal.traces(TraceKind::Packets) {
+            let words: Vec<u32> = (0..16).map(|i| self.u32(i * 4)).collect();
+            bus.trace_packet(queue, space, kind::name(self.bytes[0]), &words);
+        }
         match self.bytes[0] {
             kind::INVALID => Begin::NotReady,
             kind::DISPATCH => {

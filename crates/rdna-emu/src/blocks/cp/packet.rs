@@ -14,6 +14,7 @@ use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::Access;
+use crate::trace::TraceKind;
 use crate::units::{GpuVa, Vmid};
 
 /// `GFX_10_1__SRCID__CP_EOP_INTERRUPT`.
@@ -43,6 +44,11 @@ pub(super) fn execute(bus: &mut Bus, mut unit: Unit<'_>, stream: &Stream) -> Out
     let header = p.dword(0);
     let (kind, count) = (header >> 30, header >> 16 & 0x3fff);
     let opcode = u8::try_from(header >> 8 & 0xff).unwrap_or(0);
+    if bus.journal.traces(TraceKind::Packets) {
+        let (name, _) = pm4::describe(opcode);
+        let length = usize::try_from(count + 2).unwrap_or(0).min(p.words().len());
+        bus.trace_packet(unit.name, stream.space, &name, &p.words()[..length]);
+    }
     let dwords = match kind {
         2 => return Outcome::Done { dwords: 1 },
         3 if opcode == 0x10 && count == 0x3fff => return Outcome::Done { dwords: 1 },

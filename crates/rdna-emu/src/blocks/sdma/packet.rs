@@ -11,6 +11,7 @@ use crate::blocks::ring::{Outcome, Packet, Stream, compare, write_reg};
 use crate::bus::{Bus, Space};
 use crate::regs::Reg;
 use crate::report::Access;
+use crate::trace::{TraceKind, sdma_packet};
 use crate::units::{GpuVa, Vmid};
 
 /// `SDMA_OP_*`.
@@ -66,6 +67,9 @@ pub(in crate::blocks) fn execute(bus: &mut Bus, unit: Unit<'_>, stream: &Stream)
     let space = stream.space;
     let header = p.dword(0);
     let sub = header >> 8 & 0xff;
+    if bus.journal.traces(TraceKind::Packets) {
+        bus.trace_packet(unit.name, space, sdma_packet(header), p.words());
+    }
     match header & 0xff {
         op::NOP => done(1 + u64::from(header >> 16 & 0x3fff)),
         op::COPY if sub == 0 => copy(bus, space, &p),
