@@ -15,6 +15,8 @@ mod navi24;
 mod rdna1;
 mod rdna2;
 mod renoir;
+#[cfg(test)]
+mod tests;
 
 use crate::blocks::gmc::Hub;
 use crate::tables::Depth;

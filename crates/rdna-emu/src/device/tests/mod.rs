@@ -3,6 +3,7 @@
 
 mod access;
 mod aql;
+mod chips;
 mod cp;
 mod faults;
 mod fuzz;
