@@ -4,9 +4,13 @@
 use crate::job::{Job, Place, stock};
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result};
+use guest::kfd_uapi::{SvmFlags, svm_attribute};
+use guest::proto::{KfdNode, KfdPlace, Size, SvmChange, SvmQuery, Va};
+use rdna_emu::GpuVa;
 use rdna_emu::tables::Mtype;
 use xtask::demo::compare::Snapshot;
 use xtask::vm::actions::RENDER_NODE;
+use xtask::vm::compute::Compute;
 use xtask::vm::initramfs::AMDGPU;
 use xtask::vm::mappings::{DEMO, Layout};
 
@@ -25,6 +29,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "every memory-type policy on a compute job's mappings",
         Needs::Driver,
         every_policy,
+    ),
+    Scenario::new(
+        "every cap on a compute job's mappings",
+        Needs::Driver,
+        every_cap,
+    ),
+    Scenario::new(
+        "stock: attributes of shared ranges move, map and unmap them",
+        Needs::Driver,
+        attributes,
     ),
 ];
 
@@ -156,6 +170,139 @@ fn every_policy(stage: &mut Stage) -> Result<()> {
         job.unmap(stage)?;
     }
     job.close(stage)
+}
+
+fn every_cap(stage: &mut Stage) -> Result<()> {
+    let job = Job::open(stage, RENDER_NODE, 0)?;
+    job.map(stage)?;
+    let stocks = job.pages(stage)?;
+    job.unmap(stage)?;
+    stage.rmcp("mtype=keep fragment_size=keep")?;
+    for cap in [0, 4, 8, 9, 12] {
+        stage.switch("fragment_size", &cap.to_string())?;
+        job.map(stage)?;
+        job.demand(stage, stock)
+            .with_context(|| format!("cap {cap}"))?;
+        let compared = job
+            .demand_capped(stage, &stocks, cap)
+            .with_context(|| format!("cap {cap}"))?;
+        // 64 MiB of VRAM alone.
+        demand!(compared > 16384, "{compared} pages were compared");
+        job.unmap(stage)?;
+    }
+    stage.switch("fragment_size", "keep")?;
+    job.map(stage)?;
+    job.demand_capped(stage, &stocks, u8::MAX)
+        .context("without a cap")?;
+    job.close(stage)
+}
+
+/// What each attribute of a shared range does on gfx10, where the GPU does not retry faults: PREFETCH_LOC moves it, and
+/// so does the CPU's access; NO_ACCESS unmaps it; ACCESS and ACCESS_IN_PLACE map it where it is; PREFERRED_LOC and
+/// GRANULARITY are kept.
+fn attributes(stage: &mut Stage) -> Result<()> {
+    const AT: Va = Va(0x6200_0000_0000);
+    const BYTES: Size = Size(2 << 20);
+    let compute = Compute::open(stage, RENDER_NODE)?;
+    compute.share(stage, AT, BYTES, SvmFlags::NONE, false)?;
+    let client = compute.client();
+    let process = compute.process();
+    let gpu = stage.within(process, KfdNode { client })?;
+    let gpu = gpu.get("gpu_id").copied().context("no gpu_id")?;
+    let gpu = u32::try_from(gpu)?;
+    let change = |stage: &mut Stage, kind, value| {
+        let attributes = vec![(kind, value)];
+        let (va, size) = (AT, BYTES);
+        stage.within(
+            process,
+            SvmChange {
+                va,
+                size,
+                attributes,
+            },
+        )
+    };
+    let query = |stage: &mut Stage, kind, value| -> Result<(u32, u32)> {
+        let attributes = vec![(kind, value)];
+        let (va, size) = (AT, BYTES);
+        let found = stage.within(
+            process,
+            SvmQuery {
+                va,
+                size,
+                attributes,
+            },
+        )?;
+        found.first().copied().context("no attribute came back")
+    };
+    // Where all of it is mapped: in system memory, in VRAM, or nowhere.
+    let mapped = |stage: &mut Stage| -> Result<Option<bool>> {
+        let space = compute.address_space(stage, 0)?;
+        let range = GpuVa(AT.0)..GpuVa(AT.0 + BYTES.0);
+        let valid: Vec<_> = space.leaves(range).filter(|e| e.valid()).collect();
+        let bytes: u64 = valid.iter().map(|e| e.span().bytes()).sum();
+        let Some(first) = valid.first() else {
+            return Ok(None);
+        };
+        demand!(bytes >= BYTES.0, "{bytes:#x} bytes are mapped");
+        let same = valid.iter().all(|e| e.system() == first.system());
+        demand!(same, "mapped partly in VRAM and partly in system memory");
+        Ok(Some(first.system()))
+    };
+    use svm_attribute as attribute;
+    demand!(
+        mapped(stage)? == Some(true),
+        "shared, and not in system memory"
+    );
+    let place = KfdPlace::Shared(AT);
+    let pattern: Vec<u32> = (0..1024_u32).map(|i| i << 16 | !i & 0xffff).collect();
+    compute.write(stage, place, &pattern)?;
+
+    change(stage, attribute::PREFETCH_LOC, gpu)?;
+    demand!(mapped(stage)? == Some(false), "prefetched, and not in VRAM");
+    let found = query(stage, attribute::PREFETCH_LOC, 0)?;
+    demand!(
+        found.1 == gpu,
+        "prefetched to {found:x?}, the GPU is {gpu:#x}"
+    );
+    // The CPU's access brings back what it touches, with its contents; then it is the driver's affair how much that is.
+    let found = compute.read(stage, place, 1024)?;
+    demand!(found == pattern, "the contents changed on the way");
+    change(stage, attribute::PREFETCH_LOC, 0)?;
+    demand!(
+        mapped(stage)? == Some(true),
+        "prefetched to system memory, and not there"
+    );
+    let found = compute.read(stage, place, 1024)?;
+    demand!(found == pattern, "the contents changed on the way back");
+
+    change(stage, attribute::NO_ACCESS, gpu)?;
+    demand!(mapped(stage)?.is_none(), "no access, and mapped");
+    let found = query(stage, attribute::ACCESS, gpu)?;
+    demand!(
+        found.0 == attribute::NO_ACCESS,
+        "no access is told as {found:x?}"
+    );
+    for kind in [attribute::ACCESS, attribute::ACCESS_IN_PLACE] {
+        change(stage, kind, gpu)?;
+        demand!(
+            mapped(stage)? == Some(true),
+            "access {kind}, and not mapped"
+        );
+        let found = query(stage, attribute::ACCESS, gpu)?;
+        demand!(found.0 == kind, "access {kind} is told as {found:x?}");
+    }
+    for (kind, value) in [(attribute::PREFERRED_LOC, gpu), (attribute::GRANULARITY, 6)] {
+        change(stage, kind, value)?;
+        let found = query(stage, kind, 0)?;
+        demand!(
+            found == (kind, value),
+            "attribute {kind} is told as {found:x?}"
+        );
+    }
+    compute.unshare(stage, AT)?;
+    demand!(mapped(stage)?.is_none(), "dropped, and mapped");
+    compute.close(stage)
 }
 
 /// Demands that a desktop client's mappings have the entries that they had.

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A compute job as ROCm makes one: a process with buffers of every kind and ranges of shared virtual memory.
 
+mod kinds;
+
+use self::kinds::{Kind, Range};
 use crate::stage::demand;
 use anyhow::{Context, Result, bail};
-use guest::kfd_uapi::{KfdFlags, SvmFlags};
+use guest::kfd_uapi::KfdFlags;
 use guest::proto::{Size, Va};
 use rdna_emu::GpuVa;
-use rdna_emu::tables::{AddressSpace, Entry, Mtype};
+use rdna_emu::tables::{AddressSpace, Entry, Level, Mtype};
+use std::collections::BTreeMap;
 use xtask::vm::Vm;
 use xtask::vm::compute::{Compute, KfdBuffer};
 
-const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// Where the first buffer is, and how far apart they are.
@@ -37,93 +40,56 @@ pub(crate) fn stock(place: &Place) -> Mtype {
     }
 }
 
-/// A buffer to make.
-struct Kind {
-    name: &'static str,
-    memory: KfdFlags,
-    attribute: KfdFlags,
-    size: u64,
-}
-
-const fn kind(name: &'static str, memory: KfdFlags, attribute: KfdFlags, size: u64) -> Kind {
-    Kind {
-        name,
-        memory,
-        attribute,
-        size,
-    }
-}
-
-const PLAIN: KfdFlags = KfdFlags::NONE;
-const COHERENT: KfdFlags = KfdFlags::COHERENT;
-const UNCACHED: KfdFlags = KfdFlags::UNCACHED;
-const VRAM: KfdFlags = KfdFlags::VRAM;
-const GTT: KfdFlags = KfdFlags::GTT;
-const USERPTR: KfdFlags = KfdFlags::USERPTR;
-
-const BUFFERS: &[Kind] = &[
-    kind("KFD VRAM 64K", VRAM, PLAIN, 64 * KIB),
-    kind("KFD VRAM 2M", VRAM, PLAIN, 2 * MIB),
-    kind("KFD VRAM 64M", VRAM, PLAIN, 64 * MIB),
-    kind("KFD VRAM 2M COHERENT", VRAM, COHERENT, 2 * MIB),
-    kind("KFD VRAM 2M UNCACHED", VRAM, UNCACHED, 2 * MIB),
-    kind("KFD GTT 64K", GTT, PLAIN, 64 * KIB),
-    kind("KFD GTT 2M", GTT, PLAIN, 2 * MIB),
-    kind("KFD GTT 64K COHERENT", GTT, COHERENT, 64 * KIB),
-    kind("KFD GTT 64K UNCACHED", GTT, UNCACHED, 64 * KIB),
-    kind("KFD userptr 64K", USERPTR, PLAIN, 64 * KIB),
-    kind("KFD userptr 64K COHERENT", USERPTR, COHERENT, 64 * KIB),
-];
-
-/// A shared range to make.
-struct Range {
-    name: &'static str,
-    flags: SvmFlags,
-    size: u64,
-    /// In the card's memory, else in the system's.
-    vram: bool,
-}
-
-const RANGES: &[Range] = &[
-    Range {
-        name: "SVM 2M in VRAM",
-        flags: SvmFlags::GPU_EXEC,
-        size: 2 * MIB,
-        vram: true,
-    },
-    Range {
-        name: "SVM 2M in VRAM, coherent",
-        flags: SvmFlags::COHERENT,
-        size: 2 * MIB,
-        vram: true,
-    },
-    Range {
-        name: "SVM 64K in system memory",
-        flags: SvmFlags::GPU_EXEC,
-        size: 64 * KIB,
-        vram: false,
-    },
-    Range {
-        name: "SVM 64K in system memory, coherent",
-        flags: SvmFlags::COHERENT,
-        size: 64 * KIB,
-        vram: false,
-    },
-];
-
 /// What the job has mapped.
 pub(crate) struct Place {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) va: Va,
     pub(crate) size: Size,
     pub(crate) asks: Asks,
+    /// Which of execute and write its entries allow.
+    rights: u64,
+    /// Mapped twice, one behind the other.
+    twice: bool,
     /// In the card's memory.
     pub(crate) vram: bool,
     /// A range of shared virtual memory, not a buffer.
     pub(crate) shared: bool,
 }
 
+/// Parts of an entry that are judged by themselves: address, FRAG, MTYPE, PTE-in-directory.
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+const FRAGMENT: u64 = 0x1f << 7;
+const MTYPE: u64 = 7 << 48;
+const MTYPE_GFX9: u64 = 3 << 57;
+const DIRECTORY: u64 = 1 << 54;
+const PAGE: u64 = 4096;
+
 impl Place {
+    /// Its pages, from the first to the last.
+    fn pages(&self, space: &AddressSpace) -> Result<Vec<Page>> {
+        let entries = self.entries(space)?;
+        let end = self.va.0 + self.size.0;
+        let mut pages = Vec::new();
+        for entry in entries {
+            let first = entry.va.0.max(self.va.0);
+            let last = (entry.va.0 + entry.span().bytes()).min(end);
+            for va in (first..last).step_by(4096) {
+                pages.push(Page {
+                    system: entry.system(),
+                    address: entry.address() + (va - entry.va.0),
+                    fragment: entry.fragment(),
+                });
+            }
+        }
+        demand!(
+            pages.len() as u64 == self.size.0 / PAGE,
+            "{}: {} pages",
+            self.name,
+            pages.len()
+        );
+        Ok(pages)
+    }
+
     /// Its entries, from the first byte to the last without a hole.
     pub(crate) fn entries<'a>(&self, space: &'a AddressSpace) -> Result<Vec<&'a Entry>> {
         let end = self.va.0 + self.size.0;
@@ -147,22 +113,29 @@ pub(crate) struct Job {
     pub(crate) compute: Compute,
     /// The GPU that it is on.
     gpu: usize,
-    buffers: Vec<(&'static Kind, KfdBuffer)>,
+    buffers: Vec<(Kind, KfdBuffer)>,
+    ranges: Vec<Range>,
 }
+
+/// A page as an entry maps it: where it is, and the fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) system: bool,
+    pub(crate) address: u64,
+    pub(crate) fragment: u8,
+}
+
+/// Pages of every mapping, by its name.
+pub(crate) type Pages = BTreeMap<String, Vec<Page>>;
 
 impl Job {
     /// Starts a process on the render node of GPU `gpu` and makes the buffers; nothing is mapped.
     pub(crate) fn open(vm: &mut Vm, node: &str, gpu: usize) -> Result<Job> {
         let compute = Compute::open(vm, node)?;
         let mut buffers = Vec::new();
-        for (index, kind) in (0..).zip(BUFFERS) {
+        for (index, kind) in (0..).zip(kinds::buffers()) {
             let buffer = compute
-                .alloc(
-                    vm,
-                    kind.memory | kind.attribute,
-                    Va(FIRST + index * STRIDE),
-                    Size(kind.size),
-                )
+                .alloc_exactly(vm, kind.flags, Va(FIRST + index * STRIDE), Size(kind.size))
                 .with_context(|| format!("cannot make {}", kind.name))?;
             buffers.push((kind, buffer));
         }
@@ -170,6 +143,7 @@ impl Job {
             compute,
             gpu,
             buffers,
+            ranges: kinds::ranges(),
         })
     }
 
@@ -180,7 +154,7 @@ impl Job {
                 .map(vm, buffer)
                 .with_context(|| format!("cannot map {}", kind.name))?;
         }
-        for (index, range) in (0..).zip(RANGES) {
+        for (index, range) in (0..).zip(&self.ranges) {
             self.compute
                 .share(
                     vm,
@@ -202,7 +176,7 @@ impl Job {
                 .with_context(|| format!("cannot unmap {}", kind.name))?;
         }
         (0..)
-            .zip(RANGES)
+            .zip(&self.ranges)
             .try_for_each(|(index, _)| self.compute.unshare(vm, Va(SHARED + index * STRIDE)))
     }
 
@@ -214,36 +188,55 @@ impl Job {
     /// All that it maps.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> + '_ {
         let buffers = self.buffers.iter().map(|(kind, buffer)| Place {
-            name: kind.name,
+            name: kind.name.clone(),
             va: buffer.va,
             size: buffer.size,
-            asks: asks(kind.attribute != PLAIN),
-            vram: kind.memory == VRAM,
+            asks: asks(kind.coherent()),
+            rights: kind.rights(),
+            twice: kind.flags.has(KfdFlags::AQL_QUEUE_MEM),
+            vram: kind.vram(),
             shared: false,
         });
-        let ranges = (0..).zip(RANGES).map(|(index, range)| Place {
-            name: range.name,
+        let ranges = (0..).zip(&self.ranges).map(|(index, range)| Place {
+            name: range.name.clone(),
             va: Va(SHARED + index * STRIDE),
             size: Size(range.size),
-            asks: asks(range.flags.has(SvmFlags::COHERENT)),
+            asks: asks(range.coherent()),
+            rights: range.rights(),
+            twice: false,
             vram: range.vram,
             shared: true,
         });
         buffers.chain(ranges)
     }
 
-    /// Demands that everything is mapped with the memory type that `expected` says, and that VRAM is VRAM, or system
-    /// memory where the driver of an APU prefers that.
+    /// Demands that everything is mapped with the memory type that `expected` says, and every other bit as stock has it.
+    /// VRAM is VRAM, or system memory where the driver of an APU prefers that.
     pub(crate) fn demand(&self, vm: &mut Vm, expected: fn(&Place) -> Mtype) -> Result<()> {
         let space = self.space(vm)?;
         let apu = vm.gpu(self.gpu).options().chip.apu();
+        let mtype = if apu { MTYPE_GFX9 } else { MTYPE };
         for place in self.places() {
             let vram = place.vram && !apu;
             let wanted = expected(&place);
+            let bits = kinds::bits(vram, place.rights);
             for entry in place.entries(&space)? {
+                let rest = entry.raw & !(ADDRESS | FRAGMENT | mtype | DIRECTORY);
+                let directory = entry.level != Level::Ptb;
                 demand!(
-                    entry.mtype() == wanted && entry.system() != vram,
-                    "{}: found {entry:?}, expected {wanted:?}",
+                    entry.mtype() == wanted && rest == bits && entry.pde_as_pte() == directory,
+                    "{}: found {entry:?}, expected {wanted:?} and {bits:#x}",
+                    place.name,
+                );
+            }
+            if place.twice {
+                let pages = place.pages(&space)?;
+                let (first, second) = pages.split_at(pages.len() / 2);
+                let same = first.iter().zip(second);
+                demand!(
+                    same.clone().count() == second.len()
+                        && same.clone().all(|(a, b)| a.address == b.address),
+                    "{}: its halves are different memory",
                     place.name
                 );
             }
@@ -251,15 +244,47 @@ impl Job {
         Ok(())
     }
 
+    /// All pages of everything that it maps.
+    pub(crate) fn pages(&self, vm: &mut Vm) -> Result<Pages> {
+        let space = self.space(vm)?;
+        self.places()
+            .map(|place| Ok((place.name.clone(), place.pages(&space)?)))
+            .collect()
+    }
+
+    /// Demands that every page is where `stock` had it, with stock's fragment or the cap if that is lower. Shared
+    /// ranges are made anew, so of them only the cap is demanded. How many pages were compared.
+    pub(crate) fn demand_capped(&self, vm: &mut Vm, stock: &Pages, cap: u8) -> Result<usize> {
+        let (now, mut compared) = (self.pages(vm)?, 0);
+        for place in self.places() {
+            let (Some(then), Some(now)) = (stock.get(&place.name), now.get(&place.name)) else {
+                bail!("{} has no pages", place.name);
+            };
+            for (then, now) in then.iter().zip(now) {
+                let capped = Page {
+                    fragment: then.fragment.min(cap),
+                    ..*then
+                };
+                let right = match place.shared {
+                    true => now.fragment <= cap,
+                    false => *now == capped,
+                };
+                demand!(
+                    right,
+                    "{}: {now:x?}, stock had {then:x?}, the cap is {cap}",
+                    place.name
+                );
+                compared += 1;
+            }
+        }
+        Ok(compared)
+    }
+
     /// The largest fragment of all that it maps.
     pub(crate) fn largest_fragment(&self, vm: &mut Vm) -> Result<u8> {
-        let space = self.space(vm)?;
-        let mut largest = 0;
-        for place in self.places() {
-            let entries = place.entries(&space)?;
-            largest = entries.iter().map(|e| e.fragment()).fold(largest, u8::max);
-        }
-        Ok(largest)
+        let pages = self.pages(vm)?;
+        let all = pages.values().flatten();
+        Ok(all.map(|page| page.fragment).max().unwrap_or(0))
     }
 
     /// Demands that nothing of it is mapped.

@@ -16,7 +16,7 @@ use rdna_emu::tables::AddressSpace;
 
 use super::Vm;
 
-/// What every buffer here may be used for.
+/// What buffers may be used for unless somebody says otherwise.
 const ACCESS: KfdFlags = KfdFlags(KfdFlags::WRITABLE.0 | KfdFlags::EXECUTABLE.0);
 
 /// A process with a compute address space on one GPU.
@@ -101,9 +101,20 @@ impl Compute {
 
     /// A buffer that the GPU may read, write and execute; not mapped yet.
     pub fn alloc(&self, vm: &mut Vm, flags: KfdFlags, va: Va, size: Size) -> Result<KfdBuffer> {
+        self.alloc_exactly(vm, flags | ACCESS, va, size)
+    }
+
+    /// A buffer with exactly these flags; not mapped yet.
+    pub fn alloc_exactly(
+        &self,
+        vm: &mut Vm,
+        flags: KfdFlags,
+        va: Va,
+        size: Size,
+    ) -> Result<KfdBuffer> {
         let call = KfdAlloc {
             client: self.client,
-            flags: flags | ACCESS,
+            flags,
             va,
             size,
         };

@@ -109,7 +109,9 @@ impl Kfd {
             let (name, value) = line.split_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         };
-        Ok(properties(&folder).lines().filter_map(number).collect())
+        let id = ("gpu_id".to_owned(), u64::from(wanted.0));
+        let numbers = properties(&folder);
+        Ok(numbers.lines().filter_map(number).chain([id]).collect())
     }
 
     pub(crate) fn alloc(&mut self, request: &KfdAlloc) -> Result<KfdHandle> {

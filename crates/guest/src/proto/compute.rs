@@ -95,7 +95,7 @@ calls! {
         /// Its first address.
         va: Va,
     } -> ();
-    /// What KFD's topology says about the GPU: the numbers of its node's `properties`.
+    /// What KFD's topology says about the GPU: the numbers of its node's `properties`, and `gpu_id`.
     KfdNode {
         /// Which GPU: a client handed to [`KfdAcquire`].
         client: ClientId,
