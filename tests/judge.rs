@@ -31,6 +31,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Needs::Driver,
         map_of_the_demo,
     ),
+    Scenario::new(
+        "the emulated GPU takes less than a tenth of the CPU time",
+        Needs::Driver,
+        cpu_time,
+    ),
 ];
 
 const KIB: u64 = 1 << 10;
@@ -171,6 +176,19 @@ fn own_bytes(space: &AddressSpace) -> u64 {
         .filter(|entry| entry.kind == Kind::Leaf)
         .map(|entry| entry.span().bytes())
         .sum()
+}
+
+/// Over the whole life of this VM: boot, driver, and whatever ran before.
+fn cpu_time(stage: &mut Stage) -> Result<()> {
+    let figures = stage.figures()?;
+    eprintln!("    {figures}");
+    demand!(
+        !figures.gpus.is_zero(),
+        "the emulated GPU's time is not measured"
+    );
+    let fine = figures.percent() < 10.0;
+    demand!(fine, "{figures}");
+    Ok(())
 }
 
 /// Draws the demo's mappings and compares what the picture's pieces say with the entries of each mapping.

@@ -4,6 +4,7 @@
 use crate::blocks::gmc::Mistake;
 use crate::chip::Chip;
 use crate::clock::{Clock, Counter};
+use crate::cpu::CpuMeter;
 use crate::device::Device;
 use crate::inject::{Injection, inject};
 use crate::journal::Journal;
@@ -24,6 +25,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use thiserror::Error;
 
 /// What the driver and the BAR can cope with.
@@ -145,6 +147,7 @@ struct Shared {
     device: Mutex<Device>,
     state: Mutex<State>,
     changed: Condvar,
+    cpu: CpuMeter,
 }
 
 /// Where the thread is.
@@ -208,6 +211,7 @@ impl Gpu {
             device: Mutex::new(device),
             state: Mutex::new(State::Serving),
             changed: Condvar::new(),
+            cpu: CpuMeter::default(),
         });
         let (theirs, stop_theirs) = (Arc::clone(&shared), stop.try_clone().map_err(io(starting))?);
         let thread = std::thread::Builder::new()
@@ -341,6 +345,11 @@ impl Gpu {
         Some(device.bus.regs.get(reg))
     }
 
+    /// The CPU time that the device's thread has used, in steps of 10 ms.
+    pub fn cpu_time(&self) -> Duration {
+        self.shared.cpu.read()
+    }
+
     /// Stops serving, closes the socket and frees the memory.
     pub fn stop(self) {}
 }
@@ -360,12 +369,15 @@ impl Drop for Gpu {
 
 /// The thread: serves, and leaves word of how it ended.
 fn serve(shared: &Shared, stop: &OwnedFd, listener: &UnixListener) {
+    shared.cpu.begin();
     let server = Server {
         stop: stop.as_fd(),
         device: &shared.device,
     };
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| server.run(listener)));
     lock(&shared.device).bus.journal.flush();
+    // What the thread used in all stays readable.
+    shared.cpu.read();
     *lock(&shared.state) = State::after(outcome);
     shared.changed.notify_all();
 }

@@ -21,6 +21,7 @@ mod bus;
 mod bytes;
 mod chip;
 mod clock;
+mod cpu;
 mod device;
 mod discovery;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -24,6 +24,7 @@ use crate::kernel::Kernel;
 use crate::module;
 use crate::ui::Ui;
 use crate::vm::actions::RENDER_NODE;
+use crate::vm::figures::Figures;
 use crate::vm::initramfs::{AMDGPU, GuestFile};
 use crate::vm::log::scan;
 use crate::vm::mappings::{DEMO, Layout, Mapping, Memory};
@@ -45,6 +46,8 @@ pub struct Report {
     pub driver: DriverFacts,
     /// The phases, in order; the first is stock.
     pub phases: Vec<Phase>,
+    /// What it took to boot, load the driver, map every buffer and read the tables back.
+    pub to_mapped: Figures,
 }
 
 /// Which kernel ran.
@@ -143,6 +146,7 @@ fn phases(kernel: &Kernel, vm: &mut Vm, tell: &dyn Fn(&str)) -> Result<Report> {
     layout.extra(vm, 0, &ANCHOR)?;
     layout.map(vm)?;
     let stock = Snapshot::take(vm, &layout, 0)?;
+    let to_mapped = vm.figures()?;
     let mut phases = vec![phase("stock", Policy::Stock, None, &layout, &stock, &stock)];
     phases[0]
         .comparison
@@ -187,6 +191,7 @@ fn phases(kernel: &Kernel, vm: &mut Vm, tell: &dyn Fn(&str)) -> Result<Report> {
         kernel,
         driver,
         phases,
+        to_mapped,
     })
 }
 

@@ -81,6 +81,7 @@ pub fn render(report: &Report, colour: bool) -> String {
         "         {}",
         style.verdict(driver.identical, &identical)
     );
+    let _ = writeln!(out, "mapped   {}", report.to_mapped);
     let last = if report.ok {
         "every entry is as its policy says"
     } else {

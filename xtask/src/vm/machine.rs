@@ -78,6 +78,11 @@ impl Console {
 }
 
 impl Machine {
+    /// QEMU's process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts `qemu`, to which the console and the port `name` are added; the console is kept in `log` too.
     pub fn start(mut qemu: Command, name: &str, log: &Path) -> Result<Machine> {
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;

@@ -21,6 +21,7 @@
 mod accelerator;
 pub mod actions;
 pub mod compute;
+pub mod figures;
 mod gpu;
 pub mod initramfs;
 pub mod log;
@@ -34,7 +35,7 @@ pub mod session;
 pub mod spaces;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use guest::proto::{Answer, Call, Failure, Frame, Hello, Outcome, PORT, PowerOff, Request};
@@ -103,6 +104,7 @@ pub struct Vm {
     log: PathBuf,
     next: u64,
     patience: u32,
+    began: Instant,
     _folder: TempDir,
 }
 
@@ -199,6 +201,7 @@ impl Vm {
             .arg(&initrd)
             .args(["-append", cmdline.trim()]);
 
+        let began = Instant::now();
         let machine = Machine::start(command, PORT, &log)?;
         let hello = Hello {
             hello: String::new(),
@@ -212,6 +215,7 @@ impl Vm {
             log,
             next: 0,
             patience: accelerator.patience(),
+            began,
             _folder: folder,
         };
         let limit = accelerator.boot_limit();
