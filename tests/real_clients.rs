@@ -71,6 +71,7 @@ fn all(stage: &mut Stage, names: &Names) -> Result<()> {
         userland: Some(userland),
         ..VmOptions::default()
     })?;
+    streams(&mut vm).context("programs without a GPU")?;
     vm.load_amdgpu()?;
 
     let agents = rocm(&mut vm, names)?;
@@ -112,6 +113,58 @@ fn all(stage: &mut Stage, names: &Names) -> Result<()> {
     );
     vm.unload(RMCP)?;
     stage.finish(vm)
+}
+
+/// How programs are run: their streams, however much goes through them, and how they end.
+fn streams(vm: &mut Vm) -> Result<()> {
+    // More than a pipe holds, in both directions at once.
+    let sent: Vec<u8> = (0..=250).cycle().take(400_000).collect();
+    let mut running = vm.begin(of_debian(&["sh", "-c", "cat; echo over >&2"]))?;
+    running.tell(&SessionInput::Bytes(Bytes(sent.clone())))?;
+    running.tell(&SessionInput::End)?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let ended = loop {
+        match running.news()? {
+            News::Said(SessionOutput::Out(bytes)) => out.extend(bytes.0),
+            News::Said(SessionOutput::Err(bytes)) => err.extend(bytes.0),
+            News::Ended(ended) => break ended,
+        }
+    };
+    drop(running);
+    demand!(
+        out == sent && err == b"over\n" && ended == Ended::Exit(0),
+        "cat ended with {ended}, {} of {} bytes, {err:?}",
+        out.len(),
+        sent.len()
+    );
+
+    // The last one leaves a process behind that holds its output open.
+    let cases = [
+        (vec!["sh", "-c", "exit 3"], Ended::Exit(3)),
+        (vec!["sh", "-c", "kill -KILL $$"], Ended::Signal(9)),
+        (vec!["no-such-program"], Ended::Exit(127)),
+        (
+            vec!["sh", "-c", "sleep 100000 & sleep 100000"],
+            Ended::Limit,
+        ),
+        (vec!["sh", "-c", "sleep 100000 & exit 4"], Ended::Exit(4)),
+    ];
+    for (words, expected) in cases {
+        let mut session = of_debian(&words);
+        if expected == Ended::Limit {
+            session.limit = Some(1);
+        }
+        let ran = vm.run_session(session)?;
+        demand!(ran.ended == expected, "{words:?} ended with {}", ran.ended);
+    }
+    let left = vm
+        .debian(&["sh", "-c", "cat /proc/[0-9]*/comm"])?
+        .demand()?;
+    demand!(
+        !left.lines().any(|name| name == "sleep"),
+        "still running:\n{left}"
+    );
+    Ok(())
 }
 
 /// rocminfo and rocm_agent_enumerator; hands back what the former says.
