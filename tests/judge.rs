@@ -6,18 +6,19 @@ use crate::stage::{Needs, Scenario, Stage, demand};
 use anyhow::{Context, Result};
 use guest::kfd_uapi::KfdFlags;
 use guest::proto::{
-    Bytes, ClientId, DrmOpen, DrmSettle, GemCreate, GemVa, Paint, ProcessEnd, ProcessId, Size,
-    Submit, Va, VaOperation, WriteFile,
+    Bytes, ClientId, DrmOpen, DrmSettle, GemCreate, GemVa, Paint, ProcessEnd, ProcessId, QueueKind,
+    Size, Submit, Va, VaOperation, WriteFile,
 };
 use guest::uapi::{Domain, GemFlags, VmFlags};
-use rdna_emu::GpuVa;
 use rdna_emu::tables::{AddressSpace, Kind};
+use rdna_emu::{GpuVa, SpaceState};
 use std::collections::BTreeSet;
 use xtask::map;
 use xtask::vm::Vm;
 use xtask::vm::actions::RENDER_NODE;
 use xtask::vm::compute::Compute;
 use xtask::vm::mappings::DEMO;
+use xtask::vm::queues::{Shape, UserQueue};
 use xtask::vm::spaces::{NamedSpace, Owner};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -41,6 +42,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const PAGE: u64 = 4 * KIB;
+/// Where the compute process's queue begins: above its buffer.
+const QUEUE: u64 = 0x3_0000_0000;
 /// What a process maps itself is below; above is what its submissions and the driver need.
 const OWN: GpuVa = GpuVa(0x7e_0000_0000);
 
@@ -276,7 +279,9 @@ fn every_process(stage: &mut Stage) -> Result<()> {
     called(stage, compute.process(), "rocm-four")?;
     let buffer = compute.alloc(stage, KfdFlags::VRAM, Va(0x2_0000_0000), Size(2 * MIB))?;
     compute.map(stage, &buffer)?;
-    compute.root(stage, 0)?;
+    // It submits nothing by DRM: a run list names it when it has a queue.
+    let shape = Shape::new(QueueKind::Sdma, Va(QUEUE));
+    let queue = UserQueue::create(stage, &compute, shape)?;
     for member in &members {
         member.demand_found(stage)?;
     }
@@ -303,11 +308,11 @@ fn every_process(stage: &mut Stage) -> Result<()> {
         found.is_some_and(|entry| entry.pde_as_pte() && !entry.system()),
         "rocm-four: {found:?}"
     );
-    demand!(
-        own_bytes(&space) == 2 * MIB,
-        "rocm-four: {} bytes",
-        own_bytes(&space)
-    );
+    let bytes: u64 = space
+        .leaves(GpuVa(0)..GpuVa(QUEUE))
+        .map(|entry| entry.span().bytes())
+        .sum();
+    demand!(bytes == 2 * MIB, "rocm-four: {bytes} bytes");
     let known = |all: &[NamedSpace], name: &str| -> Vec<NamedSpace> {
         let named = |one: &&NamedSpace| one.process().is_some_and(|holder| holder.comm == name);
         all.iter().filter(named).cloned().collect()
@@ -319,6 +324,10 @@ fn every_process(stage: &mut Stage) -> Result<()> {
     demand!(
         rocm.process().is_some_and(|holder| holder.compute),
         "KFD does not know rocm-four: {rocm:?}"
+    );
+    demand!(
+        rocm.space.first.by == "run list" && rocm.space.state == SpaceState::Current,
+        "rocm-four was not seen in a run list first: {rocm:?}"
     );
     let [one] = &known(&all, "mesa-one")[..] else {
         anyhow::bail!("mesa-one is not there once: {all:?}");
@@ -355,6 +364,7 @@ fn every_process(stage: &mut Stage) -> Result<()> {
         member.demand_found(stage)?;
     }
 
+    queue.destroy(stage, &compute)?;
     compute.unmap(stage, &buffer)?;
     compute.close(stage)?;
     members.push(heir);

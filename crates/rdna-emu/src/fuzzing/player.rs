@@ -28,7 +28,7 @@ pub(super) const SDMA_BELL: u32 = 0x200;
 pub(super) const HIQ_BELL: u32 = 2;
 
 /// Bytes that engines may move for one input, and operations of a script.
-const BYTES: u64 = 4 << 20;
+const BYTES: u64 = 256 << 10;
 const OPERATIONS: usize = 400;
 
 /// Registers that scripts name by number; those that switch something on.
