@@ -9,7 +9,7 @@ export KERNEL
 
 .DEFAULT_GOAL := modules
 
-.PHONY: modules modules_install clean demo check bench fmt tidy help
+.PHONY: modules modules_install clean demo check bench fuzz map fmt tidy help
 
 modules modules_install:
 	@test -e $(KDIR)/Makefile || { \
@@ -23,7 +23,7 @@ modules modules_install:
 clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
 
-demo check bench fmt tidy:
+demo check bench fuzz map fmt tidy:
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh $@ $(ARGS)
 
 help:
@@ -31,6 +31,8 @@ help:
 	@echo "make demo         set up all that is needed and show the main job in a VM"
 	@echo "make check        set up all that is needed and run every test (KERNEL=<target>|all)"
 	@echo "make bench        count the instructions that rmcp costs and compare them with stock"
+	@echo "make map          draw an address space before and after a policy (ARGS='--out FILE.svg')"
+	@echo "make fuzz         fuzz what a guest controls of the emulated GPU (ARGS='--seconds N')"
 	@echo "make fmt          format all Rust code"
 	@echo "make tidy         check the house rules"
 	@echo "cargo xtask --help explains the rest; ARGS=… is handed over to it"
