@@ -77,7 +77,7 @@ fn named(stage: &mut Stage) -> Result<()> {
     demand_lines(stage, &["armed".into(), one, left, vain])
 }
 
-/// Until the emulated GPU can be another chip: their functions are called one by one, with every request.
+/// GFX9 is emulated (`gpus`); the functions of all others are called one by one, with every request.
 fn other_generations(stage: &mut Stage) -> Result<()> {
     let requests: Vec<_> = (0..16)
         .flat_map(|mtype| {
