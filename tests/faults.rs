@@ -192,7 +192,10 @@ impl Victim {
 }
 
 /// Lifts the limit on the driver's messages while `act` runs.
-fn unlimited<T>(stage: &mut Stage, act: impl FnOnce(&mut Stage) -> Result<T>) -> Result<T> {
+pub(crate) fn unlimited<T>(
+    stage: &mut Stage,
+    act: impl FnOnce(&mut Stage) -> Result<T>,
+) -> Result<T> {
     let before = stage.text(RATE)?;
     let set = |stage: &mut Stage, value: &str| match stage.write(RATE, value.as_bytes())? {
         Ok(()) => Ok(()),
@@ -232,7 +235,7 @@ fn told(stage: &mut Stage, mark: Mark) -> Result<Vec<String>> {
         .collect())
 }
 
-fn provoke(stage: &mut Stage) -> Result<()> {
+pub(crate) fn provoke(stage: &mut Stage) -> Result<()> {
     let victim = Victim::new(stage)?;
     victim.demand_alive(stage)?;
     let name = stage.text("/proc/1/comm")?;
@@ -245,8 +248,8 @@ fn provoke(stage: &mut Stage) -> Result<()> {
         let jobs = stage.gpu(0).submissions();
         let job = jobs.get(before).context("the device saw no submission")?;
         let engine: u32 = job.engine.trim_start_matches("sdma").parse()?;
-        // gfxhub_client_ids[]: SDMA0 is 0xd.
-        let client = 0xd + engine;
+        // gfxhub_client_ids[].
+        let client = [0xd, 0xe, 0x10, 0x11][engine as usize % 4];
         let vmid = u32::from(job.vmid.0);
         let status = vmid << 20
             | case.write << 18

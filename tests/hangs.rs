@@ -22,7 +22,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario::new(
 
 /// What a client lets a ring do.
 #[derive(Debug, Clone, Copy)]
-enum Work {
+pub(crate) enum Work {
     /// A copy by SDMA.
     Copy,
     /// Nothing, by the graphics ring.
@@ -52,7 +52,7 @@ impl Work {
 }
 
 /// As elsewhere, with little patience for jobs.
-const PARAMETERS: &str = "ip_block_mask=0xd7 lockup_timeout=4000";
+pub(crate) const PARAMETERS: &str = "ip_block_mask=0xd7 lockup_timeout=4000";
 
 fn rings(stage: &mut Stage) -> Result<()> {
     stage.load_amdgpu_needs()?;
@@ -92,7 +92,7 @@ fn drop_dump(stage: &mut Stage) -> Result<()> {
 const TIMED_OUT: i32 = 62;
 
 /// One client's job stops its engine, while another client is there.
-fn hang(stage: &mut Stage, work: Work) -> Result<()> {
+pub(crate) fn hang(stage: &mut Stage, work: Work) -> Result<()> {
     let (victim, other) = (stage.layout(DEMO)?, stage.layout(DEMO)?);
     victim.map(stage)?;
     other.map(stage)?;

@@ -32,6 +32,7 @@ mod probe;
 mod pty;
 mod queues;
 mod rdna2;
+mod rdna2_faults;
 mod real_clients;
 mod refusals;
 mod resources;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         shortage::SCENARIOS,
         tlb::SCENARIOS,
         traffic::SCENARIOS,
+        rdna2_faults::SCENARIOS,
         bench::SCENARIOS,
         lifecycle::SCENARIOS,
         power::SCENARIOS,

@@ -39,6 +39,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         pulled_out,
     ),
     Scenario::new(
+        "power: a card that is unplugged while it is mapped",
+        Needs::Nothing,
+        unplugged,
+    ),
+    Scenario::new(
         "power: rmcp.enable=0 on the kernel command line is a kill switch",
         Needs::Nothing,
         kill_switch,
@@ -274,6 +279,44 @@ fn pulled_out(stage: &mut Stage) -> Result<()> {
         );
         stage.expect_state("armed")?;
         stage.switch("mtype", "nc")?;
+        stage.close(layout)?;
+        stage.unload(AMDGPU)?;
+        stage.expect_state("waiting for amdgpu")?;
+        stage.unload(RMCP)?;
+        demand_gone(stage)
+    })
+}
+
+/// The slot's button is pressed: the guest has the driver let go of the device before it is gone.
+fn unplugged(stage: &mut Stage) -> Result<()> {
+    let vm = stage.boot(VmOptions {
+        name: "unplugged".into(),
+        ..VmOptions::default()
+    })?;
+    stage.alone(vm, |stage| {
+        stage.load_amdgpu()?;
+        stage.rmcp(&format!("mtype=uc fragment_size={CAP}"))?;
+        let layout = stage.layout(DEMO)?;
+        layout.map(stage)?;
+        demand_types(stage, &layout, Policy::Uc, |_| true)?;
+        if let Some(trouble) = stage.gpu_trouble() {
+            bail!("{trouble}");
+        }
+        let mark = stage.mark()?;
+        stage.unplug(0)?;
+        let left = stage.find_pci_address(0)?;
+        demand!(left.is_none(), "{left:?} is there after it was unplugged");
+        let log = stage.log_since(mark)?;
+        demand!(
+            log.iter().any(|line| line.contains("finishing device")),
+            "amdgpu did not let go: {log:#?}"
+        );
+        let first = layout.named("VRAM 64K");
+        demand!(
+            unmap(stage, layout.client, first).is_err(),
+            "a client goes on without its device"
+        );
+        stage.expect_state("armed")?;
         stage.close(layout)?;
         stage.unload(AMDGPU)?;
         stage.expect_state("waiting for amdgpu")?;

@@ -63,7 +63,7 @@ fn every_policy(stage: &mut Stage) -> Result<()> {
 }
 
 /// One history, with copies after each batch. The pages that were read.
-fn traffic(stage: &mut Stage, rig: &Rig, seed: u64, mtype: &str) -> Result<u64> {
+pub(crate) fn traffic(stage: &mut Stage, rig: &Rig, seed: u64, mtype: &str) -> Result<u64> {
     let script = Script::new(seed, &rig.sizes(), BATCHES, STEPS);
     let mut random = Random::new(seed);
     let mut read = 0;

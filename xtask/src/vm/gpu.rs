@@ -63,6 +63,7 @@ impl GpuOptions {
         let (slot, port, reserve) = (index + 1, ROOT_PORTS + index, self.reserve());
         let device = serde_json::json!({
             "driver": "vfio-user-pci",
+            "id": name(index),
             "bus": format!("port{index}"),
             "socket": { "type": "unix", "path": socket.to_string_lossy() },
         });
@@ -73,6 +74,11 @@ impl GpuOptions {
             ])
             .args(["-device", &device.to_string()]);
     }
+}
+
+/// QEMU's name for GPU number `index`.
+pub(super) fn name(index: usize) -> String {
+    format!("gpu{index}")
 }
 
 /// Name prefixes of the firmware files that these GPUs ask for.

@@ -30,6 +30,7 @@ pub mod mappings;
 pub mod modprobe;
 pub mod modules;
 pub mod pci;
+mod qmp;
 pub mod queues;
 pub mod session;
 pub mod spaces;
@@ -57,6 +58,11 @@ const OFF_LIMIT: Duration = Duration::from_secs(60);
 
 /// The device number, on bus 0, of the first emulated GPU's root port; the others follow.
 const ROOT_PORTS: usize = 0x10;
+
+/// How long the guest may take to let go of a device.
+const UNPLUG_LIMIT: Duration = Duration::from_secs(60);
+/// QEMU's control channel, in the VM's folder.
+const CONTROL: &str = "qmp.sock";
 
 /// What to boot.
 #[derive(Debug, Clone)]
@@ -105,7 +111,7 @@ pub struct Vm {
     next: u64,
     patience: u32,
     began: Instant,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Vm {
@@ -199,7 +205,12 @@ impl Vm {
             .arg(&kernel.vmlinuz)
             .arg("-initrd")
             .arg(&initrd)
-            .args(["-append", cmdline.trim()]);
+            .args(["-append", cmdline.trim()])
+            .arg("-qmp")
+            .arg(format!(
+                "unix:{},server=on,wait=off",
+                folder.path().join(CONTROL).display()
+            ));
 
         let began = Instant::now();
         let machine = Machine::start(command, PORT, &log)?;
@@ -216,7 +227,7 @@ impl Vm {
             next: 0,
             patience: accelerator.patience(),
             began,
-            _folder: folder,
+            folder,
         };
         let limit = accelerator.boot_limit();
         let line = vm.receive(limit).context("the guest did not come up")?;
@@ -302,6 +313,18 @@ impl Vm {
     /// When the VM has fewer GPUs.
     pub fn pull_out(&mut self, index: usize) {
         drop(self.gpus.remove(index));
+    }
+
+    /// Unplugs the emulated GPU in slot `index` as a user of the machine would: its slot's button is pressed, the guest
+    /// lets go of the device, and QEMU takes it out. The GPUs behind it move up.
+    ///
+    /// # Panics
+    /// When the VM has fewer GPUs.
+    pub fn unplug(&mut self, index: usize) -> Result<()> {
+        let limit = self.patience * UNPLUG_LIMIT;
+        qmp::unplug(&self.folder.path().join(CONTROL), &gpu::name(index), limit)?;
+        self.pull_out(index);
+        Ok(())
     }
 
     /// How many emulated GPUs there are.

@@ -56,7 +56,8 @@ pub(super) const REGISTERS: &[RegisterTable] = &[
 ];
 
 // Registers that the offset headers of these chips lack. `gfx_v10_0.c` declares some itself, and takes others from
-// gc_10_1_0_offset.h.
+// gc_10_1_0_offset.h; what it dumps after a hang (`gfx_v10_ip_dump`) it reads at that header's offsets, and
+// `sdma_v5_2_dump_ip_state` adds each engine's distance to GRBM_STATUS2.
 const GC_DRIVER: &str = "\
 GCEA_SDP_TAG_RESERVE0 0x189b 0
 GCEA_SDP_TAG_RESERVE1 0x189c 0
@@ -67,6 +68,12 @@ CGTT_SPI_RA1_CLK_CTRL 0x507b 1
 CGTT_SPI_CS_CLK_CTRL 0x507c 1
 GCVM_L2_CGTT_CLK_CTRL_Sienna_Cichlid 0x15db 0
 GCUTCL2_CGTT_CLK_CTRL_Sienna_Cichlid 0x16f3 0
+CP_MEC_CNTL_AT_10_1 0x0e2d 0
+GCVM_L2_PROTECTION_FAULT_CNTL_AT_10_1 0x15e8 0
+GCVM_L2_PROTECTION_FAULT_STATUS_AT_10_1 0x15ec 0
+RLC_SAFE_MODE_AT_10_1 0x4c05 1
+GRBM_STATUS2_OF_SDMA2 0x0da2 2
+GRBM_STATUS2_OF_SDMA3 0x11a2 2
 ";
 // `mmhub_v2_0.c`, which declares it itself, as the next ones do theirs.
 const MMHUB_DRIVER: &str = "DAGB0_CNTL_MISC2_Sienna_Cichlid 0x0070 0";
