@@ -138,7 +138,8 @@ fn uncached(_: &Place) -> Mtype {
     Mtype::Uc
 }
 
-fn every_policy(stage: &mut Stage) -> Result<()> {
+/// Each memory type policy, on the first GPU.
+pub(crate) fn every_policy(stage: &mut Stage) -> Result<()> {
     let job = Job::open(stage, RENDER_NODE, 0)?;
     stage.rmcp("mtype=keep")?;
     /// Switches to write, and what they promise in the manual page.
@@ -172,7 +173,8 @@ fn every_policy(stage: &mut Stage) -> Result<()> {
     job.close(stage)
 }
 
-fn every_cap(stage: &mut Stage) -> Result<()> {
+/// Each cap, on the first GPU.
+pub(crate) fn every_cap(stage: &mut Stage) -> Result<()> {
     let job = Job::open(stage, RENDER_NODE, 0)?;
     job.map(stage)?;
     let stocks = job.pages(stage)?;

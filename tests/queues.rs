@@ -2,10 +2,14 @@
 //! User queues of KFD on stock amdgpu: SDMA, PM4 and AQL work, events wake, preemption loses nothing, data moves
 //! between all kinds of memory; on RDNA1 and RDNA2.
 
-use crate::stage::{Needs, Scenario, Stage, demand};
+mod rig;
+
+use self::rig::{BUFFERS, QUEUES, Rig, STRIDE};
+use crate::clients;
+use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result};
 use guest::kfd_uapi::{KfdFlags, SvmFlags, svm_attribute};
-use guest::proto::{KfdPlace, QueueKind, Size, SvmQuery, Va};
+use guest::proto::{KfdPlace, QueueKind, Size, Suspend, SvmQuery, Va};
 use rdna_emu::Chip;
 use xtask::vm::actions::RENDER_NODE;
 use xtask::vm::compute::{Compute, KfdBuffer};
@@ -19,6 +23,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |stage| everything(stage, RENDER_NODE, 0),
     ),
     Scenario::new(
+        "user queues copy between all kinds of memory under every policy",
+        Needs::Driver,
+        under_policies,
+    ),
+    Scenario::new(
+        "stock: more compute processes than VMIDs share them",
+        Needs::Driver,
+        crowd,
+    ),
+    Scenario::new(
+        "power: a user queue goes on after a suspend where it was",
+        Needs::Driver,
+        asleep,
+    ),
+    Scenario::new(
         "stock: queues whose buffers have the wrong size are refused",
         Needs::Driver,
         wrong_sizes,
@@ -27,62 +46,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 const MIB: u64 = 1 << 20;
-/// Where queues and buffers are.
-const QUEUES: u64 = 0x4_0000_0000;
-const BUFFERS: u64 = 0x5_0000_0000;
-const STRIDE: u64 = 64 * MIB;
 /// Where shared ranges are, for GPU and CPU.
 const SHARED: u64 = 0x6100_0000_0000;
-/// Bytes of the event page: a qword for each event (`KFD_SIGNAL_EVENT_LIMIT`).
-const EVENT_PAGE: u64 = 4096 * 8;
 /// How much is copied: more than one page, and no whole number of chunks.
 const COPIED: u64 = 0x9000;
-
-/// A process with an event page and a page for signals and results.
-struct Rig {
-    compute: Compute,
-    page: KfdBuffer,
-    data: KfdBuffer,
-    queues: u64,
-}
-
-impl Rig {
-    fn open(vm: &mut Vm, node: &str) -> Result<Self> {
-        let compute = Compute::open(vm, node)?;
-        let page = compute.shared_buffer(vm, Va(BUFFERS), Size(EVENT_PAGE))?;
-        let data = compute.shared_buffer(vm, Va(BUFFERS + STRIDE), Size(4096))?;
-        Ok(Self {
-            compute,
-            page,
-            data,
-            queues: 0,
-        })
-    }
-
-    fn queue(&mut self, vm: &mut Vm, kind: QueueKind) -> Result<UserQueue> {
-        let va = Va(QUEUES + self.queues * STRIDE);
-        self.queues += 1;
-        UserQueue::create(vm, &self.compute, Shape::new(kind, va))
-            .with_context(|| format!("creating a queue, {kind:?}"))
-    }
-
-    /// A place in the data page, for the GPU and for the CPU.
-    fn at(&self, offset: u64) -> (Va, KfdPlace) {
-        (
-            Va(self.data.va.0 + offset),
-            KfdPlace::Buffer(self.data.handle, Size(offset)),
-        )
-    }
-
-    fn word(&self, vm: &mut Vm, offset: u64) -> Result<u32> {
-        let words = self.compute.read(vm, self.at(offset).1, 1)?;
-        words.first().copied().context("nothing was read")
-    }
-
-    fn put(&self, vm: &mut Vm, offset: u64, words: &[u32]) -> Result<()> {
-        self.compute.write(vm, self.at(offset).1, words)
-    }
-}
 
 fn everything(vm: &mut Vm, node: &str, gpu: usize) -> Result<()> {
     let dispatches = vm.gpu(gpu).dispatches();
@@ -101,22 +68,26 @@ fn everything(vm: &mut Vm, node: &str, gpu: usize) -> Result<()> {
     rig.compute.close(vm)
 }
 
-/// A fence into the event page and a trap wake whoever waits.
+/// A fence into the event page and a trap wake whoever waits: with as many queues as RDNA2 has engines, since KFD gives
+/// each queue the next engine.
 fn sdma_signals(vm: &mut Vm, rig: &mut Rig) -> Result<()> {
-    let mut queue = rig.queue(vm, QueueKind::Sdma)?;
-    let event = rig.compute.event(vm, &rig.page)?;
-    let mailbox = Va(rig.page.va.0 + u64::from(event.slot) * 8);
-    let packets = [
-        sdma::fence(rig.at(0).0, 0x600d_0001),
-        sdma::fence(mailbox, event.id),
-        sdma::trap(event.id),
-    ];
-    queue.submit(vm, &rig.compute, &packets.concat())?;
-    rig.compute.wait_event(vm, event)?;
-    let value = rig.word(vm, 0)?;
-    demand!(value == 0x600d_0001, "SDMA wrote {value:#x}");
-    queue.drain(vm, &rig.compute)?;
-    queue.destroy(vm, &rig.compute)
+    let queues: Result<Vec<_>> = (0..4).map(|_| rig.queue(vm, QueueKind::Sdma)).collect();
+    for (mut queue, number) in queues?.into_iter().zip(0..) {
+        let event = rig.compute.event(vm, &rig.page)?;
+        let mailbox = Va(rig.page.va.0 + u64::from(event.slot) * 8);
+        let packets = [
+            sdma::fence(rig.at(0).0, 0x600d_0100 | number),
+            sdma::fence(mailbox, event.id),
+            sdma::trap(event.id),
+        ];
+        queue.submit(vm, &rig.compute, &packets.concat())?;
+        rig.compute.wait_event(vm, event)?;
+        let value = rig.word(vm, 0)?;
+        demand!(value == 0x600d_0100 | number, "SDMA wrote {value:#x}");
+        queue.drain(vm, &rig.compute)?;
+        queue.destroy(vm, &rig.compute)?;
+    }
+    Ok(())
 }
 
 /// RELEASE_MEM into the event page wakes whoever waits.
@@ -351,6 +322,90 @@ fn eviction(vm: &mut Vm, rig: &mut Rig, gpu: usize) -> Result<()> {
     queue.destroy(vm, &rig.compute)
 }
 
+/// SDMA goes through the tables that rmcp has a hand in: the data must arrive all the same.
+fn under_policies(stage: &mut Stage) -> Result<()> {
+    stage.rmcp("mtype=keep fragment_size=keep")?;
+    for switches in [
+        [("mtype", "uc"), ("fragment_size", "0")],
+        [("mtype", "nc"), ("fragment_size", "4")],
+        [("mtype_strict", "Y"), ("fragment_size", "9")],
+    ] {
+        for (name, value) in switches {
+            stage.switch(name, value)?;
+        }
+        let mut rig = Rig::open(stage, RENDER_NODE)?;
+        copies(stage, &mut rig).with_context(|| format!("under {switches:?}"))?;
+        rig.compute.close(stage)?;
+    }
+    Ok(())
+}
+
+/// The driver hands over a run list with more processes than there are VMIDs (`OVER_SUBSCRIPTION_PROCESS_COUNT`): all
+/// of them get their work done, none has another's PASID, and VMIDs of graphics are not touched.
+fn crowd(stage: &mut Stage) -> Result<()> {
+    const PROCESSES: u32 = 11;
+    const FIRST_OF_KFD: usize = 8;
+    let mut all = Vec::new();
+    for _ in 0..PROCESSES {
+        let mut rig = Rig::open(stage, RENDER_NODE)?;
+        let queue = rig.queue(stage, QueueKind::Sdma)?;
+        all.push((rig, queue));
+    }
+    for turn in 1..3 {
+        for ((rig, queue), number) in all.iter_mut().zip(0..) {
+            let fence = sdma::fence(rig.at(0).0, turn << 16 | number);
+            queue.submit(stage, &rig.compute, &fence)?;
+        }
+        for ((rig, queue), number) in all.iter().zip(0..) {
+            queue.drain(stage, &rig.compute)?;
+            let found = rig.word(stage, 0)?;
+            demand!(
+                found == turn << 16 | number,
+                "process {number} found {found:#x} in turn {turn}"
+            );
+        }
+    }
+    let owner = |n| stage.gpu(0).register(&format!("IH_VMID_{n}_LUT"));
+    let owners: Vec<u32> = (0..16).filter_map(owner).collect();
+    let mut of_kfd = owners.get(FIRST_OF_KFD..).unwrap_or(&[]).to_vec();
+    of_kfd.sort_unstable();
+    of_kfd.dedup();
+    demand!(
+        of_kfd.len() == 16 - FIRST_OF_KFD && !of_kfd.contains(&0),
+        "VMIDs belong to {owners:x?}"
+    );
+    for (rig, _) in all {
+        rig.compute.close(stage)?;
+    }
+    Ok(())
+}
+
+/// The driver takes queues off before it suspends, and maps them again after.
+fn asleep(stage: &mut Stage) -> Result<()> {
+    const COUNTER: u64 = 0x200;
+    const GATE: u64 = 0x210;
+    let mut rig = Rig::open(stage, RENDER_NODE)?;
+    let mut queue = rig.queue(stage, QueueKind::Sdma)?;
+    let packets = [
+        sdma::add(rig.at(COUNTER).0, 1),
+        sdma::poll(rig.at(GATE).0, 7),
+        sdma::add(rig.at(COUNTER).0, 0x100),
+    ];
+    rig.put(stage, COUNTER, &[0, 0, 0, 0, 0])?;
+    queue.submit(stage, &rig.compute, &packets.concat())?;
+    rig.compute.wait(stage, rig.at(COUNTER).1, 1)?;
+    stage.call(Suspend {})?;
+    rig.put(stage, GATE, &[7])?;
+    queue.drain(stage, &rig.compute)?;
+    let counter = rig.word(stage, COUNTER)?;
+    demand!(
+        counter == 0x101,
+        "the counter is {counter:#x}, expected 0x101"
+    );
+    queue.destroy(stage, &rig.compute)?;
+    rig.compute.close(stage)
+}
+
 fn wrong_sizes(stage: &mut Stage) -> Result<()> {
     let compute = Compute::open(stage, RENDER_NODE)?;
     // EINVAL: each buffer must be exactly what KFD computes (`kfd_queue_acquire_buffers`).
@@ -390,7 +445,10 @@ fn rdna2(stage: &mut Stage) -> Result<()> {
         ..VmOptions::default()
     })?;
     vm.load_amdgpu()?;
-    let node = vm.render_node(0)?;
-    everything(&mut vm, &node, 0)?;
-    stage.finish(vm)
+    stage.alone(vm, |stage| {
+        everything(stage, RENDER_NODE, 0).context("stock")?;
+        clients::every_policy(stage)?;
+        stage.unload(RMCP)?;
+        clients::every_cap(stage)
+    })
 }

@@ -130,15 +130,17 @@ fn a_queue_preempted_inside_of_a_buffer_goes_on_there() {
     k.put(SIGNALS, &[9]);
     k.bench.device.run();
     assert_eq!(k.get(TO), 0x11);
-    // A new queue in the same descriptor begins anew.
-    k.submit(SDMA, 6, &poll(SIGNALS, 1));
+    // A new queue in the same descriptor begins anew, whatever the former was in the middle of.
+    k.put(SIGNALS, &[0]);
+    k.submit(SDMA, 6, &call);
+    assert_eq!(k.get(TO), 0x12);
     k.preempt();
     k.make_sdma(0);
     k.set_mqd(0, &[(3, 0), (5, 0)]);
     k.put_u64(WPTR, &[0]);
     k.run_list(&[SDMA]);
     k.submit(SDMA, 0, &add(TO, 0x100));
-    assert_eq!(k.get(TO), 0x111);
+    assert_eq!(k.get(TO), 0x112);
     k.quiet();
 }
 
