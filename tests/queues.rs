@@ -42,7 +42,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Needs::Driver,
         wrong_sizes,
     ),
-    Scenario::new("stock: user queues on RDNA2", Needs::Nothing, rdna2),
+    Scenario::new(
+        "RDNA2: user queues, and every policy and cap on a compute job's mappings",
+        Needs::Nothing,
+        rdna2,
+    ),
 ];
 
 const MIB: u64 = 1 << 20;
