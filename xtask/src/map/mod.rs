@@ -82,7 +82,11 @@ pub fn run(kernel: &Kernel, options: &Options, ui: &Ui) -> Result<()> {
     }
     let titles = ["stock amdgpu".to_owned(), format!("rmcp {}", options.rmcp)];
     let names = |va: GpuVa| layout.owner(va.0).map(|placed| placed.mapping.name);
-    let picture = picture(&walks, titles, &options.gpu.to_string(), &names);
+    let source = format!(
+        "Read back from the page tables in an emulated {}'s memory; no real hardware was measured.",
+        options.gpu
+    );
+    let picture = picture(&walks, titles, &source, &names);
     fs_err::write(&options.out, picture)?;
     ui.note(format!("wrote {}", options.out.display()));
     Ok(())
@@ -116,7 +120,10 @@ pub fn redraw(before: &Path, after: &Path, out: &Path, ui: &Ui) -> Result<()> {
             .to_string_lossy()
             .into_owned()
     });
-    fs_err::write(out, picture(&walks, titles, "saved walks", &|_| None))?;
+    fs_err::write(
+        out,
+        picture(&walks, titles, "Drawn from saved walks.", &|_| None),
+    )?;
     ui.note(format!("wrote {}", out.display()));
     Ok(())
 }
@@ -126,9 +133,14 @@ fn load(file: &Path) -> Result<AddressSpace> {
     serde_json::from_str(&text).with_context(|| format!("{} is no walk", file.display()))
 }
 
-/// The picture of two walks; `of` says what they are of.
+/// The picture of two walks; `source` is a sentence about where they come from.
 #[must_use]
-pub fn picture(walks: &Walks, titles: [String; 2], of: &str, names: strips::Names<'_>) -> String {
+pub fn picture(
+    walks: &Walks,
+    titles: [String; 2],
+    source: &str,
+    names: strips::Names<'_>,
+) -> String {
     let [before, after] = titles;
     let side = |title, walk| Side {
         title,
@@ -137,8 +149,7 @@ pub fn picture(walks: &Walks, titles: [String; 2], of: &str, names: strips::Name
     let (before, after) = (side(before, &walks.before), side(after, &walks.after));
     let found = diff(&walks.before, &walks.after);
     let note = format!(
-        "Read back from the page tables in the memory of an emulated GPU ({of}): {} entries before, {} after, {} changed. \
-         No real hardware was measured.",
+        "{source} {} entries before, {} after, {} changed.",
         walks.before.entries.len(),
         walks.after.entries.len(),
         found.changed.len()
