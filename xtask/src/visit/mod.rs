@@ -23,7 +23,7 @@ use crate::{module, programs};
 
 /// The module under test, as the guest calls it.
 const RMCP: &str = "rmcp";
-/// GiB for the guest, so that a compiler and a ROCm program fit beside amdgpu.
+/// MiB for the guest: a ROCm program loads LLVM, and amdgpu fills some itself.
 const MEMORY: u32 = 3072;
 
 /// What is wanted.
