@@ -40,7 +40,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rest_of_rdna1,
     ),
     Scenario::new(
-        "stock: Navi22, Navi23 and Navi24 with 4 GiB map and work side by side",
+        "stock: Navi22 with a 4 GiB BAR, Navi23, Navi24 with a small one map and work side by side",
         Needs::Nothing,
         rest_of_rdna2,
     ),
@@ -108,7 +108,7 @@ fn rest_of_rdna2(stage: &mut Stage) -> Result<()> {
         stage,
         "rdna2",
         &[
-            Chip::Navi22.into(),
+            GpuOptions::from(Chip::Navi22).vram(ByteSize::mib(4096)),
             GpuOptions::from(Chip::Navi23).vram(ByteSize::mib(512)),
             GpuOptions::from(Chip::Navi24)
                 .vram(ByteSize::mib(4096))

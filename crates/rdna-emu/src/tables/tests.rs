@@ -285,3 +285,14 @@ fn a_walk_hands_its_format_to_every_entry() {
     let entries = space.unwrap().entries;
     assert!(entries.iter().all(|e| e.format == Format::Gfx9));
 }
+
+#[test]
+fn a_document_says_which_format_its_entries_have() {
+    for format in [Format::Gfx9, Format::Gfx10] {
+        let depth = Depth::four(format);
+        let space = walk(&example(), ROOT, depth, Limits::default()).unwrap();
+        let text = serde_json::to_string(&space).unwrap();
+        assert_eq!(text.contains("\"layout\":\"Gfx9\""), format == Format::Gfx9);
+        assert_eq!(serde_json::from_str::<AddressSpace>(&text).unwrap(), space);
+    }
+}
