@@ -13,7 +13,7 @@ use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario::new(
-    "traffic: SDMA copies deliver the data under every policy, through a TLB",
+    "traffic: SDMA fills and copies deliver the data under every policy, through a TLB",
     Needs::Driver,
     every_policy,
 )];
@@ -62,10 +62,12 @@ fn every_policy(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// One history, with copies after each batch. The pages that were read.
+/// One history, with copies and a fill after each batch. The pages that were read.
 pub(crate) fn traffic(stage: &mut Stage, rig: &Rig, seed: u64, mtype: &str) -> Result<u64> {
     let script = Script::new(seed, &rig.sizes(), BATCHES, STEPS);
     let mut random = Random::new(seed);
+    // Where SDMA fills; of its own, so that what is copied does not depend on it.
+    let mut places = Random::new(!seed);
     let mut read = 0;
     for (number, batch) in script.batches.iter().enumerate() {
         let what = || format!("seed {seed}, batch {number}");
@@ -78,6 +80,8 @@ pub(crate) fn traffic(stage: &mut Stage, rig: &Rig, seed: u64, mtype: &str) -> R
         );
         read += rig
             .data(stage, &batch.live, &mut random)
+            .with_context(what)?;
+        rig.fill(stage, &batch.live, &mut places)
             .with_context(what)?;
         let tlb = stage.gpu(0).tlb();
         demand!(tlb.stale + tlb.wrong_fragments == 0, "{}: {tlb:x?}", what());

@@ -6,8 +6,8 @@ use super::script::{Batch, Book, Piece, Random, Step, WINDOW};
 use crate::stage::{Stage, demand};
 use anyhow::{Context, Result, bail};
 use guest::proto::{
-    ClientId, CopyStep, DrmUsage, GemCreate, GemUserptr, GemVaBatch, GpuCopy, Handle, Paint,
-    Sample, Size, Va, VaOperation, VaStep,
+    ClientId, CopyStep, DrmUsage, GemCreate, GemUserptr, GemVaBatch, GpuCopy, GpuPaint, Handle,
+    Paint, Sample, Size, Va, VaOperation, VaStep,
 };
 use guest::uapi::{Domain, GemFlags, VmFlags};
 use rdna_emu::tables::AddressSpace;
@@ -336,12 +336,39 @@ impl Rig {
             read == expected,
             "SDMA read other data through the mappings"
         );
-        self.write(stage, live, random)
-            .context("SDMA writes through a mapping")?;
+        self.write(stage, live, random, &|stage, to, size| {
+            let from = Va(SOURCE << 12);
+            stage.call(GpuCopy {
+                client,
+                copies: vec![CopyStep { from, to, size }],
+            })
+        })
+        .context("SDMA writes through a mapping")?;
         Ok(expected.len() as u64)
     }
 
-    fn write(&self, stage: &mut Stage, live: &Book, random: &mut Random) -> Result<()> {
+    /// SDMA fills pages of one of the mappings of `live`; the CPU looks at what came of it.
+    pub(crate) fn fill(&self, stage: &mut Stage, live: &Book, random: &mut Random) -> Result<()> {
+        let client = self.client;
+        self.write(stage, live, random, &|stage, va, size| {
+            stage.call(GpuPaint {
+                client,
+                va,
+                size,
+                first: SOURCE_CONTENT,
+            })
+        })
+        .context("SDMA fills through a mapping")
+    }
+
+    /// `put` puts the source's content to an address and size of one of the mappings; the CPU looks at what came of it.
+    fn write(
+        &self,
+        stage: &mut Stage,
+        live: &Book,
+        random: &mut Random,
+        put: &dyn Fn(&mut Stage, Va, Size) -> Result<()>,
+    ) -> Result<()> {
         let fit = |piece: &&Piece| {
             piece.flags.has(VmFlags::WRITEABLE) && self.buffers[piece.buffer].pages < 8192
         };
@@ -357,15 +384,8 @@ impl Rig {
         };
         let pages = SOURCES.min(piece.pages);
         let skip = random.below(piece.pages - pages + 1);
-        let client = self.client;
-        stage.call(GpuCopy {
-            client,
-            copies: vec![CopyStep {
-                from: Va(SOURCE << 12),
-                to: Va((piece.first + skip) << 12),
-                size: Size(pages << 12),
-            }],
-        })?;
+        let to = Va((piece.first + skip) << 12);
+        put(stage, to, Size(pages << 12))?;
         let buffer = &self.buffers[piece.buffer];
         let begin = piece.offset + skip;
         let expected = (0..buffer.pages).map(|page| match page.checked_sub(begin) {

@@ -333,6 +333,18 @@ calls! {
         /// What to copy; nothing is a submission as well.
         copies: Vec<CopyStep>,
     } -> ();
+    /// Let SDMA fill pages through the client's address space as [`Paint`] does, and wait until all is done: `first + i`
+    /// in every word of page `i` but the last, which gets the complement.
+    GpuPaint {
+        /// Which client.
+        client: ClientId,
+        /// Where the pages are mapped.
+        va: Va,
+        /// How large they are together.
+        size: Size,
+        /// What page 0 gets.
+        first: u32,
+    } -> ();
     /// Let the CPU write `first + i` into the first word of each page `i` of a buffer, and its complement into the
     /// last.
     Paint {

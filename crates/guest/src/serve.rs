@@ -171,6 +171,7 @@ impl Guest {
             Request::GemVa(r) => value(self.clients.get(r.client)?.va(&r)?),
             Request::GemVaBatch(r) => value(self.clients.get(r.client)?.batch(&r.steps)),
             Request::GpuCopy(r) => value(self.clients.get(r.client)?.copy(&r.copies)?),
+            Request::GpuPaint(r) => value(self.clients.get(r.client)?.gpu_paint(&r)?),
             Request::Paint(r) => value(self.clients.get(r.client)?.paint(&r)?),
             Request::Sample(r) => value(Bytes(self.clients.get(r.client)?.sample(&r)?)),
             Request::CountMaps(r) => value(count::maps(self.clients.get(r.client)?, &r)?),

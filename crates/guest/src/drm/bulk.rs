@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a client does in bulk, so that a scenario with thousands of mappings needs few messages.
 
-use guest::proto::{CopyStep, GemVa, Paint, Sample, VaStep};
+use guest::proto::{CopyStep, GemVa, GpuPaint, Paint, Sample, VaStep};
 
 use super::client::{Client, PROGRAM};
 use super::memory::PAGE;
@@ -10,8 +10,11 @@ use guest::proto::ClientId;
 
 /// The index of a page's last word, counted from its first.
 const LAST: usize = PAGE / size_of::<u32>() - 1;
-/// Dwords of a linear copy packet.
+/// Bytes of a page before its last word.
+const BEFORE_LAST: u64 = (LAST * size_of::<u32>()) as u64;
+/// Dwords of a linear copy packet, and of a constant fill.
 const COPY: usize = 7;
+const FILL: usize = 5;
 /// What one copy packet moves at most; the engine's limit is 4 MiB.
 const MOST: u64 = 2 << 20;
 
@@ -51,6 +54,21 @@ impl Client {
         self.run(&padded(&program))
     }
 
+    pub(crate) fn gpu_paint(&mut self, request: &GpuPaint) -> Result<()> {
+        let mut program = Vec::new();
+        let pages = (0..request.size.0).step_by(PAGE).zip(0_u32..);
+        for (offset, page) in pages {
+            if program.len() + 2 * FILL > PROGRAM {
+                self.run(&padded(&program))?;
+                program.clear();
+            }
+            let (at, value) = (request.va.0 + offset, request.first.wrapping_add(page));
+            program.extend(fill(at, value, BEFORE_LAST));
+            program.extend(fill(at + BEFORE_LAST, !value, PAGE as u64 - BEFORE_LAST));
+        }
+        self.run(&padded(&program))
+    }
+
     pub(crate) fn paint(&self, request: &Paint) -> Result<()> {
         self.with_bytes(request.handle, request.size, |memory| {
             let values = (0..).map(|page| request.first.wrapping_add(page));
@@ -74,10 +92,21 @@ impl Client {
 
 /// SDMA COPY linear (navi10_sdma_pkt_open.h): packet 1, bytes - 1, swap, source, destination.
 fn packet(from: u64, to: u64, bytes: u64) -> [u32; COPY] {
-    let low = |address: u64| (address & 0xffff_ffff) as u32;
-    let high = |address: u64| (address >> 32) as u32;
     let count = low(bytes - 1);
     [1, count, 0, low(from), high(from), low(to), high(to)]
+}
+
+/// SDMA CONST_FILL (navi10_sdma_pkt_open.h, `sdma_v5_0_emit_fill_buffer`): packet 11, destination, value, bytes - 1.
+fn fill(to: u64, value: u32, bytes: u64) -> [u32; FILL] {
+    [11, low(to), high(to), value, low(bytes - 1)]
+}
+
+fn low(address: u64) -> u32 {
+    (address & 0xffff_ffff) as u32
+}
+
+fn high(address: u64) -> u32 {
+    (address >> 32) as u32
 }
 
 /// NOPs up to a multiple of 8 dwords; a program of nothing is 8 NOPs.
