@@ -89,6 +89,8 @@ pub(crate) struct Spaces {
     contexts: Vec<Context>,
     seen: Vec<SeenSpace>,
     sightings: u64,
+    /// Where in `seen` each VM context's space was last; only a hint.
+    hints: Vec<usize>,
 }
 
 impl Spaces {
@@ -112,6 +114,7 @@ impl Spaces {
             contexts,
             seen: Vec::new(),
             sightings: 0,
+            hints: vec![0; usize::from(CONTEXTS)],
         })
     }
 
@@ -136,7 +139,32 @@ impl Spaces {
             .iter()
             .filter(mine)
             .find_map(|c| c.pasid(regs));
+        if self.again(by, root, vmid, pasid) {
+            return false;
+        }
         self.note(by, root, Some(vmid), pasid)
+    }
+
+    /// What [`Self::note`] does for a space that its VM context was seen with last, without a search: engines say
+    /// where they work at every packet. `false` when it is another one.
+    fn again(&mut self, by: &str, root: PageDirectory, vmid: Vmid, pasid: Option<Pasid>) -> bool {
+        let hint = self.hints.get(usize::from(vmid.0)).copied();
+        let Some(space) = hint.and_then(|i| self.seen.get_mut(i)) else {
+            return false;
+        };
+        // Whatever took its root or PASID since would have replaced it.
+        let it = same(space.root, root) && space.pasid == pasid;
+        if !it || space.state == SpaceState::Replaced {
+            return false;
+        }
+        space.root = root;
+        space.vmid = Some(vmid);
+        if space.last.by != by {
+            by.clone_into(&mut space.last.by);
+        }
+        space.last.order = self.sightings;
+        self.sightings += 1;
+        true
     }
 
     /// A run list names a process. `true` when its space is a new one.
@@ -171,7 +199,11 @@ impl Spaces {
                 other.state = SpaceState::Replaced;
             }
         }
+        let hint = vmid.and_then(|n| self.hints.get_mut(usize::from(n.0)));
         if let Some(space) = found.and_then(|i| self.seen.get_mut(i)) {
+            if let (Some(hint), Some(i)) = (hint, found) {
+                *hint = i;
+            }
             space.root = root;
             space.vmid = vmid.or(space.vmid);
             space.pasid = pasid.or(space.pasid);
@@ -183,6 +215,9 @@ impl Spaces {
             if let Some((i, _)) = oldest.min_by_key(|(_, s)| s.last.order) {
                 self.seen.remove(i);
             }
+        }
+        if let Some(hint) = hint {
+            *hint = self.seen.len();
         }
         self.seen.push(SeenSpace {
             root,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which address spaces the hardware has seen, and whose they are.
 
+use super::kfd::{COMPUTE, Kfd, PASID, SDMA, UserQueue, root};
 use super::*;
 use crate::spaces::{SeenSpace, SpaceState};
 use crate::units::{GpuVa, Pasid, Vmid};
@@ -110,6 +111,18 @@ fn a_root_that_moved_and_one_that_was_inherited_are_told_as_replaced() {
     ring.job(&mut b, 4, first, Some(14));
     assert_eq!(lines(&mut b)[2], (first, 4, 13, Replaced));
     assert_eq!(lines(&mut b)[3], (first, 4, 14, Current));
+    assert_eq!(spaces(&mut b)[3].first.by, "sdma0", "by its work");
+    // The second one's PASID is seen with another root elsewhere, then with its own again.
+    let third = b.map_page(0x22_0000, VA, IB | RWX_SYSTEM);
+    ring.job(&mut b, 5, third, Some(11));
+    assert_eq!(lines(&mut b)[1], (second, 3, 11, Replaced));
+    ring.job(&mut b, 3, second, None);
+    let all = lines(&mut b);
+    assert_eq!(all[1], (second, 3, 11, Replaced));
+    assert_eq!(
+        all[4..],
+        [(third, 5, 11, Replaced), (second, 3, 11, Current)]
+    );
 }
 
 #[test]
@@ -149,6 +162,35 @@ fn a_run_list_names_processes() {
     );
     assert_eq!(lines(&mut b), [(0x20_0001, 8, 21, Current)]);
     assert_eq!(spaces(&mut b)[0].pasid, Some(Pasid(21)));
+}
+
+#[test]
+fn a_process_whose_queues_are_taken_back_is_idle() {
+    let other = UserQueue {
+        process: 1,
+        slot: 1,
+        bell: COMPUTE.bell,
+        ..SDMA
+    };
+    let mut k = Kfd::new();
+    k.make_process(1);
+    k.make_sdma(0);
+    k.make_sdma(1);
+    k.run_list(&[SDMA, other]);
+    let space = |n: u16, vmid, state| (root(u64::from(n)) | 1, vmid, PASID + n, state);
+    let mapped = [space(0, 0, Current), space(1, 0, Current)];
+    assert_eq!(lines(&mut k.bench), mapped);
+    // A queue that has run tells the VMID.
+    k.submit(SDMA, 0, &[0; 4]);
+    assert_eq!(lines(&mut k.bench)[0], space(0, 8, Current));
+    k.preempt();
+    let idle = [space(0, 8, Idle), space(1, 0, Idle)];
+    assert_eq!(lines(&mut k.bench), idle);
+    // The second one comes back alone, in the VMID that the first one had.
+    k.run_list(&[other]);
+    let expected = [space(0, 8, Idle), space(1, 0, Current)];
+    assert_eq!(lines(&mut k.bench), expected);
+    k.quiet();
 }
 
 #[test]
