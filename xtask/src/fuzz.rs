@@ -136,15 +136,21 @@ fn read(name: &str, status: ExitStatus, output: &str, artifacts: &Path) -> Run {
         found
     };
     let failure = (!status.success()).then(|| {
-        let why = output
-            .lines()
+        let mut lines = output.lines();
+        let why = lines
             .find(|line| line.contains("panicked at") || line.contains("ERROR: libFuzzer"))
             .unwrap_or("no word");
+        // A panic's place is followed by its message.
+        let message = lines.next().filter(|_| why.contains("panicked at"));
+        let why = [Some(why), message]
+            .map(Option::unwrap_or_default)
+            .join(" ");
         let newest: Option<PathBuf> = output
             .lines()
             .find_map(|line| line.split("Test unit written to ").nth(1))
             .map(PathBuf::from);
         let input = newest.unwrap_or_else(|| artifacts.to_path_buf());
+        let why = why.trim_end();
         format!("{status}: {why}; the input is {}", project::shown(&input))
     });
     Run {
@@ -232,12 +238,13 @@ mod tests {
 
     #[test]
     fn a_panic_is_told_with_its_input() {
-        let output = "thread '<unnamed>' panicked at src/a.rs:1:2:\n==1== ERROR: libFuzzer: deadly signal\n\
+        let output = "thread '<unnamed>' panicked at src/a.rs:1:2:\nindex out of bounds\n==1== ERROR: libFuzzer: deadly signal\n\
                       artifact_prefix='t/'; Test unit written to t/crash-1\n";
         let run = read("cp", ExitStatus::from_raw(77 << 8), output, Path::new("t"));
         let failure = run.failure.unwrap();
         assert!(
-            failure.contains("a.rs:1:2") && failure.ends_with("the input is t/crash-1"),
+            failure.contains("a.rs:1:2: index out of bounds; the input")
+                && failure.ends_with("the input is t/crash-1"),
             "{failure}"
         );
     }
