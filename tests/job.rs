@@ -133,14 +133,18 @@ impl Job {
     pub(crate) fn open(vm: &mut Vm, node: &str, gpu: usize) -> Result<Job> {
         let compute = Compute::open(vm, node)?;
         let options = vm.gpu(gpu).options();
-        let small = options.bar.is_some_and(|bar| bar < options.vram);
+        let (vram, bar) = (options.vram, options.bar.unwrap_or(options.vram));
         let mut buffers = Vec::new();
         for (index, kind) in (0..).zip(kinds::buffers()) {
             let buffer =
                 compute.alloc_exactly(vm, kind.flags, Va(FIRST + index * STRIDE), Size(kind.size));
             // KFD makes no VRAM for the CPU's eyes where the BAR does not show all of it (`kfd_dev_is_large_bar`).
-            if small && kind.flags.has(KfdFlags::VRAM) && kind.flags.has(KfdFlags::PUBLIC) {
-                demand!(buffer.is_err(), "{} with a small BAR", kind.name);
+            if bar < vram && kind.flags.has(KfdFlags::VRAM) && kind.flags.has(KfdFlags::PUBLIC) {
+                demand!(
+                    buffer.is_err(),
+                    "GPU {gpu}: {} can be made although the BAR shows {bar} of {vram}",
+                    kind.name
+                );
                 continue;
             }
             let buffer = buffer.with_context(|| format!("cannot make {}", kind.name))?;
