@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Rings that stop in the middle of a client's job: what amdgpu says, what the client gets, and that the rest goes on.
 //!
-//! The driver's way here is a reset of the one ring (`amdgpu_job_timedout`, `sdma_v5_0_reset_queue`, `gfx_v10_0_reset_kgq`): the others keep
-//! working, and no block that this machine leaves out is touched. A reset of the whole chip would need the PSP.
+//! The driver's way here is a reset of the one ring (`amdgpu_job_timedout`, `sdma_v5_0_reset_queue`, `gfx_v10_0_reset_kgq`,
+//! `gfx_v10_0_reset_kcq`): the others keep working, and no block that this machine leaves out is touched. A reset of the
+//! whole chip would need the PSP.
 
 use crate::lifecycle::demand_policy;
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result, anyhow, bail};
-use guest::proto::{CopyStep, Failure, GfxNothing, GpuCopy, Size};
+use guest::proto::{ComputeNothing, CopyStep, Failure, GfxNothing, GpuCopy, Size};
 use rdna_emu::Injection;
 use xtask::demo::compare::Snapshot;
 use xtask::demo::policy::Policy;
@@ -27,6 +28,12 @@ pub(crate) enum Work {
     Copy,
     /// Nothing, by the graphics ring.
     Graphics,
+    /// Nothing, by a compute ring of the kernel's.
+    Compute,
+}
+
+impl Work {
+    pub(crate) const ALL: [Self; 3] = [Self::Copy, Self::Graphics, Self::Compute];
 }
 
 impl Work {
@@ -34,6 +41,7 @@ impl Work {
         let client = layout.client;
         match self {
             Self::Graphics => stage.attempt(GfxNothing { client }),
+            Self::Compute => stage.attempt(ComputeNothing { client }),
             Self::Copy => stage.attempt(GpuCopy {
                 client,
                 copies: vec![CopyStep {
@@ -58,7 +66,7 @@ fn rings(stage: &mut Stage) -> Result<()> {
     stage.load_amdgpu_needs()?;
     stage.load(AMDGPU, PARAMETERS)?;
     stage.rmcp("mtype=uc fragment_size=4")?;
-    for work in [Work::Copy, Work::Graphics, Work::Copy, Work::Graphics] {
+    for work in [Work::ALL, Work::ALL].concat() {
         hang(stage, work).with_context(|| format!("{work:?}"))?;
         stage.expect_state("armed")?;
         demand_policy(stage, Policy::Uc)?;
@@ -88,6 +96,17 @@ fn drop_dump(stage: &mut Stage) -> Result<()> {
     bail!("the dump of the hang keeps amdgpu loaded")
 }
 
+/// The driver's name of the compute ring that the device calls by its doorbell: its rings are spread over four pipes
+/// (`gfx_v10_0_compute_ring_init`), their doorbells, of two dwords each, begin at `AMDGPU_NAVI10_DOORBELL_MEC_RING0`.
+fn compute_ring(engine: &str) -> Result<String> {
+    const FIRST: u32 = 3;
+    let doorbell = engine.strip_prefix("compute_");
+    let doorbell = doorbell.with_context(|| format!("{engine} had the job"))?;
+    let number = (u32::from_str_radix(doorbell, 16)? / 2).checked_sub(FIRST);
+    let number = number.with_context(|| format!("{engine} is no ring of the kernel's"))?;
+    Ok(format!("comp_1.{}.{}", number % 4, number / 4))
+}
+
 /// `ETIME`.
 const TIMED_OUT: i32 = 62;
 
@@ -114,8 +133,9 @@ pub(crate) fn hang(stage: &mut Stage, work: Work) -> Result<()> {
     let seen = stage.gpu(0).submissions();
     let job = seen.get(jobs).context("no job ran")?;
     let ring = match work {
-        Work::Copy => job.engine.as_str(),
-        Work::Graphics => "gfx_0.0.0",
+        Work::Copy => job.engine.clone(),
+        Work::Graphics => "gfx_0.0.0".into(),
+        Work::Compute => compute_ring(&job.engine)?,
     };
     let log = stage.log_since(mark)?;
     // In this order, other lines in between.
@@ -143,7 +163,7 @@ pub(crate) fn hang(stage: &mut Stage, work: Work) -> Result<()> {
             .is_err_and(|failure| failure.errno == Some(TIMED_OUT)),
         "the guilty client got {refused:?}"
     );
-    for work in [Work::Copy, Work::Graphics] {
+    for work in Work::ALL {
         work.perform(stage, &other).context("another client")?;
     }
     let after = Snapshot::take(stage, &other, 0)?;

@@ -42,7 +42,7 @@ fn navi21(stage: &mut Stage) -> Result<()> {
         }
         stage.close_all()?;
         unlimited(stage, provoke).context("faults under rmcp")?;
-        for work in [Work::Copy, Work::Graphics] {
+        for work in Work::ALL {
             hang(stage, work).with_context(|| format!("{work:?}"))?;
         }
         stage.expect_state("armed")?;

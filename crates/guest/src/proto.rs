@@ -395,6 +395,11 @@ calls! {
         /// Which client.
         client: ClientId,
     } -> ();
+    /// Let a compute ring of the kernel's run a program that does nothing, and wait until it is done.
+    ComputeNothing {
+        /// Which client.
+        client: ClientId,
+    } -> ();
     /// Start processes that map and unmap a buffer until told to stop.
     StormStart {
         /// Render node.

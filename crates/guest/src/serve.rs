@@ -177,6 +177,7 @@ impl Guest {
             Request::CountMaps(r) => value(count::maps(self.clients.get(r.client)?, &r)?),
             Request::Submit(r) => value(self.clients.get(r.client)?.submit(r.value, r.domain)?),
             Request::GfxNothing(r) => value(self.clients.get(r.client)?.gfx_nothing()?),
+            Request::ComputeNothing(r) => value(self.clients.get(r.client)?.compute_nothing()?),
             Request::StormStart(r) => value(self.storms.start(&r)?),
             Request::StormWait(r) => value(self.storms.wait(r.storm, r.rounds)?),
             Request::StormStop(r) => value(self.storms.stop(r.storm)?),

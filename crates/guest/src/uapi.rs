@@ -122,6 +122,8 @@ pub const CHUNK_ID_IB: u32 = 1;
 pub const CHUNK_ID_BO_HANDLES: u32 = 6;
 /// `AMDGPU_HW_IP_GFX`
 pub const HW_IP_GFX: u32 = 0;
+/// `AMDGPU_HW_IP_COMPUTE`
+pub const HW_IP_COMPUTE: u32 = 1;
 /// `AMDGPU_HW_IP_DMA`
 pub const HW_IP_DMA: u32 = 2;
 /// `AMDGPU_INFO_VRAM_USAGE`

@@ -5,9 +5,9 @@ use guest::proto::{DrmFacts, GemVa, Handle, Size, Submitted, UsageBytes, Va, VaO
 use guest::uapi::{
     BoListEntry, BoListIn, CHUNK_ID_BO_HANDLES, CHUNK_ID_IB, CTX_OP_ALLOC, CsArgs, CsChunk,
     CsChunkIb, CtxArgs, DeviceInfo, Domain, DrmVersion, GemCloseArgs, GemCreateArgs, GemFlags,
-    GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_DMA, HW_IP_GFX, INFO_DEV_INFO, INFO_GTT_USAGE,
-    INFO_VRAM_USAGE, InfoArgs, SyncobjCreateArgs, SyncobjDestroyArgs, SyncobjWaitArgs,
-    USERPTR_FLAGS, VmFlags, WaitCsArgs,
+    GemMmapArgs, GemUserptrArgs, GemVaArgs, HW_IP_COMPUTE, HW_IP_DMA, HW_IP_GFX, INFO_DEV_INFO,
+    INFO_GTT_USAGE, INFO_VRAM_USAGE, InfoArgs, SyncobjCreateArgs, SyncobjDestroyArgs,
+    SyncobjWaitArgs, USERPTR_FLAGS, VmFlags, WaitCsArgs,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -25,6 +25,8 @@ const NOTHING_VA: Va = Va(0x7e_ffff_f000);
 
 /// Dwords of the indirect buffer.
 pub(super) const PROGRAM: usize = PAGE / size_of::<u32>();
+/// PACKET3_NOP of one dword in `nvd.h`.
+const NOP: u32 = 0xffff_1000;
 
 /// An open render node.
 pub(crate) struct Client {
@@ -268,9 +270,14 @@ impl Client {
         self.run_on(HW_IP_DMA, program)
     }
 
-    /// Lets the graphics ring skip eight dwords (PACKET3_NOP of one dword in `nvd.h`).
+    /// Lets the graphics ring skip eight dwords.
     pub(crate) fn gfx_nothing(&mut self) -> Result<()> {
-        self.run_on(HW_IP_GFX, &[0xffff_1000; 8])
+        self.run_on(HW_IP_GFX, &[NOP; 8])
+    }
+
+    /// Lets a compute ring skip eight dwords.
+    pub(crate) fn compute_nothing(&mut self) -> Result<()> {
+        self.run_on(HW_IP_COMPUTE, &[NOP; 8])
     }
 
     fn run_on(&mut self, engine: u32, program: &[u32]) -> Result<()> {

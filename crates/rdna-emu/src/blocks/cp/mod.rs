@@ -20,7 +20,7 @@ mod user;
 
 use super::ih::{Client, Vector};
 use super::ring::Outcome;
-use super::{Block, Doorbell, Step};
+use super::{Answer, Block, Doorbell, Step};
 use crate::bus::{Bus, Requester, Space};
 use crate::chip;
 use crate::regs::{Reg, Token, Wiring, WiringError};
@@ -89,8 +89,7 @@ impl Cp {
         for name in ["RLC_SAFE_MODE", "CP_STAT", "GRBM_STATUS", "GRBM_STATUS2"] {
             w.fixed(name, 0)?;
         }
-        w.on_write("CP_HQD_ACTIVE", HQD_ACTIVE)?;
-        w.fixed("CP_HQD_ACTIVE", 0)?;
+        w.on_access("CP_HQD_ACTIVE", HQD_ACTIVE)?;
         w.on_write("CP_HQD_DEQUEUE_REQUEST", HQD_DEQUEUE)?;
         w.on_write("CPC_INT_STATUS", CPC_INT)?;
         w.on_write("GRBM_SOFT_RESET", SOFT_RESET)?;
@@ -130,10 +129,16 @@ impl Cp {
         self.queues.insert(doorbell, queue);
     }
 
-    /// The queue whose registers are selected becomes active.
-    fn activate(&mut self, bus: &mut Bus) {
+    /// The queue whose registers are selected, as [`Queue::id`].
+    fn selected(&self, bus: &Bus) -> u8 {
         let select = bus.regs.get(self.hqd.select);
         let id = select & SELECT_MASK | (select >> SELECT_QUEUE_SHIFT & 7) << 4;
+        u8::try_from(id).unwrap_or(0)
+    }
+
+    /// The queue whose registers are selected becomes active.
+    fn activate(&mut self, bus: &mut Bus) {
+        let id = self.selected(bus);
         let setup = Setup {
             base: bus.regs.pair(self.hqd.base, self.hqd.base_high),
             control: bus.regs.get(self.hqd.control),
@@ -141,7 +146,6 @@ impl Cp {
             report_to: bus.regs.pair(self.hqd.report, self.hqd.report_high),
         };
         let doorbell = (bus.regs.get(self.hqd.doorbell) & DOORBELL_OFFSET) >> 2;
-        let id = u8::try_from(id).unwrap_or(0);
         let queue = Queue::new("kiq".to_owned(), id, Space::Kernel, setup);
         if let Some(old) = self.kiq.replace(doorbell) {
             self.queues.remove(&old);
@@ -164,11 +168,15 @@ impl Cp {
         self.add(bus, map.doorbell, queue);
     }
 
-    fn unmap(&mut self, bus: &mut Bus, doorbells: &[u32]) {
+    fn unmap(&mut self, bus: &mut Bus, doorbells: &[u32], reset: bool) {
         for doorbell in doorbells {
-            if self.queues.remove(doorbell).is_some() || self.scheduler.unmap(bus, *doorbell) {
+            let queue = self.queues.remove(doorbell);
+            if queue.is_some() || self.scheduler.unmap(bus, *doorbell) {
                 bus.journal
                     .log(format_args!("UNMAP doorbell {doorbell:#x}"));
+            }
+            if let Some(queue) = queue.filter(|_| reset) {
+                bus.revive(queue.requester());
             }
         }
     }
@@ -198,7 +206,7 @@ impl Cp {
     fn apply(&mut self, bus: &mut Bus, effect: Effect) {
         match effect {
             Effect::Map(map) => self.map(bus, map),
-            Effect::Unmap(doorbells) => self.unmap(bus, &doorbells),
+            Effect::Unmap { doorbells, reset } => self.unmap(bus, &doorbells, reset),
             Effect::Resources(vmids) => self.scheduler.resources(vmids),
             Effect::RunList => self.scheduler.begin(bus),
             Effect::MapProcess(process) => self.scheduler.map_process(bus, process),
@@ -210,11 +218,7 @@ impl Cp {
     /// One packet of one queue; `None` when it has none.
     fn step_queue(&mut self, bus: &mut Bus, doorbell: u32) -> Option<Step> {
         let mut queue = self.queues.remove(&doorbell)?;
-        bus.requester = if queue.id >> 2 & 3 == 0 {
-            Requester::Cpg
-        } else {
-            Requester::Cpc
-        };
+        bus.requester = queue.requester();
         if bus.hangs(bus.requester) && self.kiq != Some(doorbell) {
             self.queues.insert(doorbell, queue);
             return None;
@@ -297,6 +301,13 @@ impl Block for Cp {
             }
             _ => {}
         }
+    }
+
+    /// CP_HQD_ACTIVE of the queue that is selected: only the kernel's queues have a place that the driver knows.
+    fn read(&mut self, bus: &mut Bus, token: Token) -> Answer {
+        let id = self.selected(bus);
+        let on = token == HQD_ACTIVE && self.queues.values().any(|queue| queue.id == id);
+        Answer::Value(u32::from(on))
     }
 
     fn doorbell(&mut self, bus: &mut Bus, bell: Doorbell) -> bool {

@@ -6,7 +6,7 @@
 //! `struct v10_gfx_mqd` of `v10_structs.h`, which agree in what is used here.
 
 use crate::blocks::ring::Stream;
-use crate::bus::{Bus, Space};
+use crate::bus::{Bus, Requester, Space};
 use crate::units::GpuVa;
 
 /// Dword offsets in the descriptor.
@@ -71,6 +71,15 @@ impl Queue {
             report_to: (setup.report_to != 0).then_some(GpuVa(setup.report_to)),
             descriptor: None,
             unreported: false,
+        }
+    }
+
+    /// Who executes it: ME 0 does graphics.
+    pub(super) fn requester(&self) -> Requester {
+        if self.id >> 2 & 3 == 0 {
+            Requester::Cpg
+        } else {
+            Requester::Cpc
         }
     }
 

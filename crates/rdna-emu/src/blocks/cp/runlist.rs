@@ -13,8 +13,8 @@ use crate::units::{GpuVa, PageDirectory, Pasid};
 pub(super) enum Effect {
     /// A queue of the kernel.
     Map(MapQueues),
-    /// Queues by their doorbells.
-    Unmap(Vec<u32>),
+    /// Queues by their doorbells; hung ones get going again only with `reset`.
+    Unmap { doorbells: Vec<u32>, reset: bool },
     /// The VMIDs that processes may get, a bit each.
     Resources(u16),
     /// A new run list begins.
@@ -118,13 +118,19 @@ pub(super) fn map_queues(p: &Packet, in_run_list: bool) -> Effect {
     }
 }
 
+/// `amdgpu_unmap_queues_action`: what hangs is given up.
+const RESET_QUEUES: u32 = 1;
+
 /// 1 control (action 1:0, selection 5:4, count 31:29), 2 PASID, or 2 and on: doorbells.
 pub(super) fn unmap_queues(p: &Packet) -> Effect {
     let control = p.dword(1);
     match control >> 4 & 3 {
         0 => {
             let count = usize::try_from((control >> 29).min(4)).unwrap_or(0);
-            Effect::Unmap((2..2 + count).map(|i| doorbell(p, i)).collect())
+            Effect::Unmap {
+                doorbells: (2..2 + count).map(|i| doorbell(p, i)).collect(),
+                reset: control & 3 == RESET_QUEUES,
+            }
         }
         1 => Effect::Preempt(Selection::Process(Pasid(low_half(p.dword(2))))),
         // All of them, with or without the static ones, of which there are none.

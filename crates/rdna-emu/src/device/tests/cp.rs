@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// Maps a compute queue (ME 1, pipe 2, queue 1) through the KIQ.
-    fn map_compute(&mut self) {
+    pub(super) fn map_compute(&mut self) {
         self.ram(DESCRIPTOR + 136 * 4, &[low(QUEUE >> 8), 0, 0, low(RPTR), 0]);
         self.ram(DESCRIPTOR + 145 * 4, &[9]);
         let control = 1 << 29 | 2 << 16 | 1 << 13;

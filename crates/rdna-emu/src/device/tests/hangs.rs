@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Engines that stop, and the driver's ways to get them going: those of `sdma_v5_0_reset_queue` and `gfx_v10_0_reset_kgq`.
+//! Engines that stop, and the driver's ways to get them going: those of `sdma_v5_0_reset_queue`,
+//! `gfx_v10_0_reset_kgq` and `gfx_v10_0_reset_kcq`.
 
 use super::sdma::{BELL, RING};
 use super::*;
@@ -93,5 +94,49 @@ fn a_graphics_queue_is_reset_and_says_so_in_its_descriptor() {
     assert_eq!(b.get("CP_VMID_RESET"), 0);
     assert_eq!(b.ram_u32(DESCRIPTOR + 130 * 4), 0);
     assert_eq!(b.ram_u32(DATA), 1, "the job is gone");
+    assert_eq!(b.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn a_compute_queue_is_active_until_it_is_reset_and_works_when_it_is_mapped_again() {
+    const COMPUTE: u64 = 0x11_0000;
+    const COMPUTE_BELL: u32 = 6;
+    let low = |v: u64| u32::try_from(v).unwrap();
+    let write = |value| [0xc003_3700, 5 << 8, low(DATA), 0, value];
+    // UNMAP_QUEUES of one queue: action 0 preempts, 1 resets.
+    let unmap = |action: u32| [0xc004_a300, 1 << 29 | action, COMPUTE_BELL << 2, 0, 0, 0];
+    // ME 1, pipe 2, queue 1; and another.
+    let (this, other) = (1 << 8 | 1 << 2 | 2, 1 << 2 | 2);
+    let mut b = Bench::new();
+    b.map_compute();
+    let active = |b: &mut Bench| {
+        [this, other].map(|select| {
+            b.set("GRBM_GFX_CNTL", select);
+            b.get("CP_HQD_ACTIVE")
+        })
+    };
+    assert_eq!(active(&mut b), [1, 0]);
+    b.ram(COMPUTE, &write(1));
+    b.doorbell(COMPUTE_BELL, 5);
+    assert_eq!(b.ram_u32(DATA), 1);
+    inject(&mut b.device.bus, Injection::Hang(Engine::Compute));
+    b.ram(COMPUTE + 20, &write(2));
+    b.doorbell(COMPUTE_BELL, 10);
+    assert_eq!(b.ram_u32(DATA), 1);
+    // Preempted and mapped again, it hangs as before.
+    b.kiq_run(&unmap(0));
+    assert_eq!(active(&mut b), [0, 0]);
+    b.map_compute();
+    b.ram(COMPUTE, &write(3));
+    b.doorbell(COMPUTE_BELL, 5);
+    assert_eq!(b.ram_u32(DATA), 1);
+    b.kiq_run(&unmap(1));
+    assert_eq!(active(&mut b), [0, 0]);
+    assert_eq!(b.ram_u32(DATA), 1, "the job is gone");
+    b.map_compute();
+    assert_eq!(active(&mut b), [1, 0]);
+    b.ram(COMPUTE, &write(4));
+    b.doorbell(COMPUTE_BELL, 5);
+    assert_eq!(b.ram_u32(DATA), 4);
     assert_eq!(b.faults(), Vec::<String>::new());
 }
