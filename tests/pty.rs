@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use std::os::fd::OwnedFd;
@@ -67,6 +68,11 @@ impl Terminal {
         self.child.id()
     }
 
+    /// Sends the program alone a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
     pub(crate) fn type_in(&self, keys: &str) -> Result<()> {
         let mut left = keys.as_bytes();
         while !left.is_empty() {
@@ -108,7 +114,7 @@ impl Terminal {
     }
 
     /// Waits for the program's end.
-    pub(crate) fn end(mut self) -> Result<(ExitStatus, String)> {
+    pub(crate) fn end(&mut self) -> Result<(ExitStatus, String)> {
         let until = Instant::now() + PATIENCE;
         loop {
             let news = self.look(Duration::from_millis(200))?;
@@ -143,6 +149,34 @@ impl Drop for Terminal {
         // By its own process id; an error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Somebody else's process, to be seen ending.
+pub(crate) struct Other {
+    pid: u32,
+    handle: OwnedFd,
+}
+
+impl Other {
+    pub(crate) fn new(pid: u32) -> Result<Self> {
+        let number = Pid::from_raw(i32::try_from(pid)?).context("process 0")?;
+        let handle = pidfd_open(number, PidfdFlags::empty())
+            .with_context(|| format!("cannot watch process {pid}"))?;
+        Ok(Self { pid, handle })
+    }
+
+    /// Waits for its end; nobody may have taken note of it.
+    pub(crate) fn demand_end(&self, patience: Duration) -> Result<()> {
+        let time = Timespec {
+            tv_sec: i64::try_from(patience.as_secs())?,
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        };
+        let mut polled = [PollFd::new(&self.handle, PollFlags::IN)];
+        if poll(&mut polled, Some(&time))? == 0 {
+            bail!("process {} is still there", self.pid);
+        }
+        Ok(())
     }
 }
 

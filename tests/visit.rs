@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask vm`, as a person starts it: one command, and a shell on a terminal.
 
-use crate::pty::Terminal;
+use crate::pty::{Other, Terminal};
 use crate::stage::{Needs, Scenario, Stage, demand};
 use anyhow::{Context, Result};
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::time::Duration;
 use xtask::project;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -22,6 +25,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "cargo xtask vm --shell: Ctrl-\\ ends it at once and leaves no QEMU behind",
         Needs::Nothing,
         quit,
+    ),
+    Scenario::new(
+        "cargo xtask vm: SIGHUP beside a shell and SIGTERM beside a command end it, and QEMU with it",
+        Needs::Nothing,
+        signals,
     ),
 ];
 
@@ -132,6 +140,49 @@ fn quit(_: &mut Stage) -> Result<()> {
             !std::path::Path::new(&format!("/proc/{pid}")).exists(),
             "process {pid} is still there"
         );
+    }
+    Ok(())
+}
+
+/// How long a killed QEMU may take to free its memory, on a busy machine.
+const LAST_BREATH: Duration = Duration::from_secs(60);
+
+/// A signal to cargo xtask alone, as `kill` and a service manager send it.
+fn signals(_: &mut Stage) -> Result<()> {
+    // SIGHUP may be ignored by whoever started us, and beside a command it then stays so.
+    // A shell puts its terminal in order first and ends as by Ctrl-\; a command is left at once.
+    let cases = [
+        (&["--shell"][..], PROMPT, Signal::HUP, (Some(128 + 3), None)),
+        (
+            &["--exec", "echo he\"\"re; sleep 100000"],
+            "here\r\n",
+            Signal::TERM,
+            (None, Some(Signal::TERM.as_raw())),
+        ),
+    ];
+    for (words, sign, signal, expected) in cases {
+        let mut terminal = Terminal::start(vm(words), 24, 80)?;
+        let before = terminal.settings()?;
+        terminal.wait_for(sign)?;
+        let machines = children(terminal.pid())?;
+        let [machine] = machines[..] else {
+            anyhow::bail!("expected QEMU alone below cargo xtask, found {machines:?}");
+        };
+        let machine = Other::new(machine)?;
+        terminal.signal(signal)?;
+        let (status, seen) = terminal.end()?;
+        demand!(
+            (status.code(), status.signal()) == expected,
+            "{words:?} ended with {status} by {signal:?}:\n{seen}"
+        );
+        let after = terminal.settings()?;
+        demand!(
+            format!("{before:?}") == format!("{after:?}"),
+            "the terminal was {before:?} and {words:?} leaves it as {after:?}"
+        );
+        machine
+            .demand_end(LAST_BREATH)
+            .with_context(|| format!("QEMU after {signal:?} to {words:?}"))?;
     }
     Ok(())
 }
