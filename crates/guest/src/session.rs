@@ -10,7 +10,9 @@ use guest::proto::{Bytes, Ended, Session, SessionInput, SessionOutput, TerminalS
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, chroot, ioctl_tiocsctty, pidfd_open, setsid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, chroot, ioctl_tiocsctty, pidfd_open, setsid,
+};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
@@ -169,6 +171,7 @@ impl Running {
                 let status = self.child.wait().tried(|| "wait for a program".into());
                 // What it leaves behind in its session must not live on beside what is asked next.
                 self.kill();
+                self.reap();
                 return Ok(status.map(|status| match (status.code(), status.signal()) {
                     _ if self.late => Ended::Limit,
                     (Some(code), _) => Ended::Exit(code),
@@ -279,6 +282,12 @@ impl Running {
     fn kill(&self) {
         // Gone already is as good.
         let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
+    }
+
+    /// Waits until nobody of the killed group is left: a signal that was sent is not yet a death. Its orphans are PID 1's
+    /// children, each before the one whose child it was can be waited for.
+    fn reap(&self) {
+        while rustix::process::waitpgid(self.group, WaitOptions::empty()).is_ok() {}
     }
 }
 

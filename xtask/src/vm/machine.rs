@@ -23,6 +23,9 @@ const LAST: usize = 50;
 /// How often the emulated GPU is asked for its health while a reply is waited for.
 const PULSE: Duration = Duration::from_millis(200);
 
+/// How long the console may take to say why the port was closed, when QEMU does not end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Words on the console after which nothing more can come.
 const FATAL: &[&str] = &[
     "Kernel panic - not syncing",
@@ -63,6 +66,11 @@ impl Console {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(line);
+    }
+
+    fn fatal(&self) -> bool {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().any(|line| is_fatal(line))
     }
 
     /// The last lines, indented, for a report.
@@ -164,6 +172,7 @@ impl Machine {
             match self.events.recv_timeout(left.min(PULSE)) {
                 Ok(Event::Line(line)) => return Ok(line),
                 Ok(Event::Dead(why)) => {
+                    self.hear_out();
                     let why = self.reason(&why);
                     return Err(self.die(sick().unwrap_or(why)));
                 }
@@ -215,6 +224,18 @@ impl Machine {
         }
     }
 
+    /// Lets the console catch up: the port closes as QEMU ends, and what the kernel said last may still be on its way.
+    /// Ends with the threads that read, or at a word after which nothing more can come.
+    fn hear_out(&mut self) {
+        let until = Instant::now() + LAST_WORDS;
+        while !self.console.fatal() {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.events.recv_timeout(left).is_err() {
+                return;
+            }
+        }
+    }
+
     fn alive(&self) -> Result<()> {
         match &self.dead {
             None => Ok(()),
@@ -228,10 +249,7 @@ impl Machine {
     /// The most telling cause: what the console says about a panic, else how QEMU ended, else `seen`.
     fn reason(&mut self, seen: &str) -> String {
         let lines = self.console.lines();
-        if let Some(line) = lines
-            .iter()
-            .find(|line| FATAL.iter().any(|words| line.contains(words)))
-        {
+        if let Some(line) = lines.iter().find(|line| is_fatal(line)) {
             return line.trim().to_owned();
         }
         match self.child.try_wait() {
@@ -258,6 +276,10 @@ impl Drop for Machine {
     }
 }
 
+fn is_fatal(line: &str) -> bool {
+    FATAL.iter().any(|words| line.contains(words))
+}
+
 fn watch_console(
     from: impl Read + Send + 'static,
     console: Console,
@@ -273,7 +295,7 @@ fn watch_console(
                 // The log is a help for people; a full disk must not end the run.
                 let _ = writeln!(log, "{line}");
             }
-            let fatal = FATAL.iter().any(|words| line.contains(words));
+            let fatal = is_fatal(&line);
             console.push(line.clone());
             if fatal {
                 let _ = events.send(Event::Dead(line));
@@ -343,6 +365,17 @@ mod tests {
             "{error}"
         );
         assert!(begin.elapsed() < LONG / 2);
+    }
+
+    #[test]
+    fn a_panic_is_the_reason_also_when_the_port_closes_before_its_words_arrive() {
+        let (mut machine, _folder) =
+            machine("exec <&-; sleep 0.3; echo 'Kernel panic - not syncing: late'");
+        let error = machine.receive(LONG, &healthy).unwrap_err().to_string();
+        assert!(
+            error.contains("stopped: Kernel panic - not syncing: late"),
+            "{error}"
+        );
     }
 
     #[test]
