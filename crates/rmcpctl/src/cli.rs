@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line.
+
+use crate::fail::{Failure, Status};
+use crate::output::Output;
+use crate::status;
+use crate::system::{Disk, Nobody, Recording, System, This};
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// See and set what rmcp does to a GPU's mappings, prove what is in its page tables, and find out what else may be wrong.
+#[derive(Debug, Parser)]
+#[command(name = "rmcpctl", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Look at the machine whose files are below this folder, or in this recording, instead of at this one
+    #[arg(long, global = true, value_name = "PATH")]
+    root: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the GPUs, what rmcp does to each, and what it has counted
+    Status(status::Args),
+}
+
+impl Command {
+    fn run(&self, system: &System, output: &mut Output) -> Result<Status, Failure> {
+        match self {
+            Self::Status(args) => status::run(args, system, output),
+        }
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    // clap ends the program itself, with status 2 for what it does not understand.
+    let cli = Cli::parse();
+    let mut output = Output::standard(cli.json);
+    let done = system(cli.root.as_deref()).and_then(|system| cli.command.run(&system, &mut output));
+    match done {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.status.into()
+        }
+    }
+}
+
+/// The machine to look at.
+fn system(root: Option<&Path>) -> Result<System, Failure> {
+    let Some(root) = root else {
+        return Ok(System::this());
+    };
+    let unusable = |what: String| {
+        Failure::new(Status::Usage, format!("{}: {what}", root.display()))
+            .cure("--root takes a folder or a recording")
+    };
+    if root.is_dir() {
+        return Ok(System::new(Disk::new(root), This::default()));
+    }
+    let text = std::fs::read_to_string(root).map_err(|error| unusable(error.to_string()))?;
+    let recording = Recording::parse(&text).map_err(unusable)?;
+    Ok(System::new(recording, Nobody))
+}

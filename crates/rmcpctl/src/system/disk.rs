@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files below a folder of this machine. Symbolic links cannot lead out of it.
+
+use super::{Files, Found, Places, Refusal};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// A folder as the root of a machine.
+pub struct Disk {
+    root: PathBuf,
+}
+
+/// The reason in an error of the system.
+pub(super) fn refusal(error: &io::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Refusal::Missing,
+        ErrorKind::PermissionDenied => Refusal::Denied,
+        _ => Refusal::Other(error.to_string()),
+    }
+}
+
+fn errno(error: Errno) -> Refusal {
+    refusal(&error.into())
+}
+
+impl Disk {
+    /// The machine whose root is `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Opens without waiting: what stands at a path may be a pipe.
+    fn open(&self, path: &str, flags: OFlags, mode: Mode) -> Found<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        if self.root == Path::new("/") {
+            return rustix::fs::open(self.root.join(path), flags, mode).map_err(errno);
+        }
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.root, folder, Mode::empty()).map_err(errno)?;
+        rustix::fs::openat2(root, path, flags, mode, ResolveFlags::IN_ROOT).map_err(errno)
+    }
+
+    /// The folder that holds `path`, and the name in it.
+    fn parent<'a>(&self, path: &'a str) -> Found<(OwnedFd, &'a str)> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        Ok((self.open(folder, flags, Mode::empty())?, name))
+    }
+
+    fn replace_in(&self, folder: &OwnedFd, name: &str, data: &[u8]) -> io::Result<()> {
+        let temporary = format!(".{name}.rmcpctl-{}", std::process::id());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, &temporary, flags, Mode::from_raw_mode(0o644))?;
+        let mut file = File::from(file);
+        let written = file.write_all(data).and_then(|()| file.sync_all());
+        let renamed =
+            written.and_then(|()| Ok(rustix::fs::renameat(folder, &temporary, folder, name)?));
+        if renamed.is_err() {
+            // The first error is the one to tell.
+            let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+        }
+        renamed
+    }
+}
+
+impl Files for Disk {
+    fn read(&self, path: &str, limit: usize) -> Found<Vec<u8>> {
+        let file = File::from(self.open(path, OFlags::RDONLY, Mode::empty())?);
+        let mut content = Vec::new();
+        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        match file.take(most).read_to_end(&mut content) {
+            Ok(_) if content.len() > limit => Err(Refusal::TooLarge(limit)),
+            Ok(_) => Ok(content),
+            // What has no end yet, such as the kernel's log.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(content),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    fn list(&self, path: &str) -> Found<Vec<String>> {
+        let folder = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in Dir::new(folder).map_err(errno)? {
+            let entry = entry.map_err(errno)?;
+            // A name that is no UTF-8 is none of those that are looked for.
+            if let Ok(name) = entry.file_name().to_str() {
+                if name != "." && name != ".." {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn link(&self, path: &str) -> Found<String> {
+        let (folder, name) = self.parent(path)?;
+        let link = rustix::fs::readlinkat(folder, name, Vec::new()).map_err(errno)?;
+        Ok(link.to_string_lossy().into_owned())
+    }
+
+    fn places(&self, path: &str) -> Found<Box<dyn Places>> {
+        let file = File::from(self.open(path, OFlags::RDONLY, Mode::empty())?);
+        Ok(Box::new(file))
+    }
+
+    fn write(&self, path: &str, data: &[u8]) -> Found<()> {
+        let file = self.open(path, OFlags::WRONLY, Mode::empty())?;
+        match rustix::io::write(file, data) {
+            Ok(written) if written == data.len() => Ok(()),
+            Ok(written) => {
+                let all = data.len();
+                Err(Refusal::Other(format!("it took {written} of {all} bytes")))
+            }
+            Err(error) => Err(errno(error)),
+        }
+    }
+
+    fn replace(&self, path: &str, data: &[u8]) -> Found<()> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let folder = self.open(folder, flags, Mode::empty())?;
+        self.replace_in(&folder, name, data)
+            .and_then(|()| Ok(rustix::fs::fsync(&folder)?))
+            .map_err(|error| refusal(&error))
+    }
+
+    fn remove(&self, path: &str) -> Found<()> {
+        let (folder, name) = self.parent(path)?;
+        rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(errno)
+    }
+}
+
+impl Places for File {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Found<()> {
+        self.read_exact_at(into, offset)
+            .map_err(|error| refusal(&error))
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a command needs of a machine and is not a file: who asks, the time, and other programs.
+
+use super::{Found, Refusal, clean};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What came of running a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Whether it ended with exit status 0.
+    pub fine: bool,
+    /// How it ended, in words.
+    pub end: String,
+    /// What it wrote to its standard output.
+    pub out: String,
+    /// What it wrote to its standard error.
+    pub err: String,
+}
+
+/// What is not a file.
+pub trait Host {
+    /// Whether root asks.
+    fn is_root(&self) -> bool;
+    /// Time that has passed since some moment.
+    fn now(&self) -> Duration;
+    /// Lets time pass.
+    fn pause(&self, time: Duration);
+    /// Runs a program to its end, with nothing on its standard input.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    fn run(&self, words: &[&str]) -> Found<Ran>;
+}
+
+/// The machine that this program runs on.
+pub struct This {
+    start: Instant,
+}
+
+impl Default for This {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Host for This {
+    fn is_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn run(&self, words: &[&str]) -> Found<Ran> {
+        let [program, arguments @ ..] = words else {
+            return Err(Refusal::Missing);
+        };
+        let output = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| super::disk::refusal(&error))?;
+        Ok(Ran {
+            fine: output.status.success(),
+            end: output.status.to_string(),
+            out: clean(&output.stdout),
+            err: clean(&output.stderr),
+        })
+    }
+}
+
+/// A machine that is not here: nothing can be run on it, and its time stands still. Root has read it.
+pub struct Nobody;
+
+impl Host for Nobody {
+    fn is_root(&self) -> bool {
+        true
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn pause(&self, _: Duration) {}
+
+    fn run(&self, _: &[&str]) -> Found<Ran> {
+        Err(Refusal::Missing)
+    }
+}
