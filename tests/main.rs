@@ -15,6 +15,7 @@ mod clients;
 mod conflicts;
 mod counters;
 mod devices;
+mod dkms_driver;
 mod drain;
 mod faults;
 mod fragments;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         lifecycle::SCENARIOS,
         power::SCENARIOS,
         refusals::SCENARIOS,
+        dkms_driver::SCENARIOS,
         real_clients::SCENARIOS,
         visit::SCENARIOS,
     ]

@@ -68,11 +68,11 @@ fn ftrace_off(stage: &mut Stage) -> Result<()> {
 }
 
 fn renamed(stage: &mut Stage) -> Result<()> {
-    refused(stage, Alteration::Renamed)
+    refused(stage, Alteration::Renamed(TARGET))
 }
 
 fn prototype(stage: &mut Stage) -> Result<()> {
-    refused(stage, Alteration::OtherPrototype)?;
+    refused(stage, Alteration::OtherPrototype(TARGET))?;
     // The same rmcp takes the real driver when that comes.
     stage.load_amdgpu()?;
     stage.expect_state("armed")?;
@@ -82,7 +82,7 @@ fn prototype(stage: &mut Stage) -> Result<()> {
 /// Loads the altered driver with rmcp waiting for it; rmcp must refuse it, again when it is reloaded, and again on a
 /// write of a switch, and say so once each time.
 fn refused(stage: &mut Stage, alteration: Alteration) -> Result<()> {
-    make(stage, ALTERED, alteration, TARGET)?;
+    make(stage, ALTERED, &[alteration])?;
     stage.load_amdgpu_needs()?;
     let mark = stage.mark()?;
     stage.rmcp_mtype("mtype=uc")?;

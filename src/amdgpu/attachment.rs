@@ -23,8 +23,9 @@ use super::{
     devices,
     hooks::Hooks,
     noretry::{self, Told},
+    origin::Origin,
     survey::{self, Found},
-    NotArmed, Presence, Refusal, MODULE,
+    Blame, NotArmed, Presence, Refusal, MODULE,
 };
 use crate::hook::{
     arguments,
@@ -47,6 +48,8 @@ static READY: Atomic<u32> = Atomic::new(0);
 struct Attachment {
     stand: Stand,
     driver: Presence,
+    /// Where the driver comes from; asked for once for each time that it is there.
+    origin: Option<Origin>,
     switches: Switches,
     told: Told,
 }
@@ -73,6 +76,7 @@ kernel::sync::global_lock! {
     unsafe(uninit) static ATTACHMENT: Mutex<Attachment> = Attachment {
         stand: Stand::Starting,
         driver: Presence::Unknown,
+        origin: None,
         switches: Switches::DEFAULT,
         told: Told::NotYet,
     };
@@ -141,6 +145,7 @@ impl Attachment {
         // driver's last event was not GOING. That keeps its code (see the module's documentation).
         match unsafe { Hooks::arm(&self.switches, self.driver) } {
             Ok(hooks) => {
+                self.origin.get_or_insert_with(Origin::of_loaded);
                 let in_force = self.switches.in_force();
                 pr_info!("armed: {}\n", format_args!("{hooks}, {in_force}"));
                 self.stand = Stand::Armed(hooks);
@@ -154,6 +159,7 @@ impl Attachment {
         self.stand = match why {
             NotArmed::Absent => Stand::Waiting,
             NotArmed::Refused(why) => {
+                let why = self.name_outsider(why);
                 // Said once, also when it is found again and again.
                 if !matches!(&self.stand, Stand::Refused(last) if last.as_str() == why.as_str()) {
                     pr_warn!("refused: {}\n", why.as_str());
@@ -161,6 +167,20 @@ impl Attachment {
                 Stand::Refused(why)
             }
         };
+    }
+
+    /// Says whose driver it is that rmcp does not know, if it is not the kernel's own.
+    fn name_outsider(&mut self, why: Refusal) -> Refusal {
+        let origin = self.origin.get_or_insert_with(Origin::of_loaded);
+        match origin.outsider() {
+            Some(outsider) if why.blame == Blame::Driver => Refusal::unknown(fmt!(
+                "{}; this amdgpu was {}: to use the kernel's own, remove its package, such as \
+                 amdgpu-dkms, and reboot",
+                why.as_str(),
+                format_args!("{outsider}"),
+            )),
+            _ => why,
+        }
     }
 
     /// Takes the hooks away, if there are any.
@@ -173,15 +193,22 @@ impl Attachment {
 
     /// The driver comes.
     fn come(&mut self, driver: &Module<'_>) {
-        self.driver = Presence::There;
+        self.meet(driver);
         self.told = noretry::tell(driver, &self.switches);
         let switches = self.switches;
         self.follow(&switches, None);
     }
 
+    /// The driver is there.
+    fn meet(&mut self, driver: &Module<'_>) {
+        self.driver = Presence::There;
+        self.origin = Some(Origin::of(driver));
+    }
+
     /// The driver goes.
     fn lose(&mut self) {
         self.driver = Presence::Gone;
+        self.origin = None;
         self.told = Told::NotYet;
         self.disarm(format_args!("amdgpu is going"));
         if let Stand::Refused(_) = self.stand {
@@ -191,7 +218,7 @@ impl Attachment {
 
     /// Another module goes: it may be the one that was in the way.
     fn retry(&mut self) {
-        if matches!(&self.stand, Stand::Refused(why) if why.taken) {
+        if matches!(&self.stand, Stand::Refused(why) if why.blame == Blame::User) {
             self.arm();
         }
     }
@@ -203,6 +230,9 @@ impl Attachment {
             Stand::Waiting => out.write_str("waiting for amdgpu")?,
             Stand::Armed(hooks) => {
                 write!(out, "armed\nhooks: {hooks}")?;
+                if let Some(outsider) = self.origin.as_ref().and_then(Origin::outsider) {
+                    write!(out, "\ndriver: {outsider}")?;
+                }
                 self.write_devices(out)?;
             }
             Stand::Refused(why) => write!(out, "refused: {}", why.as_str())?,
@@ -275,7 +305,7 @@ impl Watch for Attached {
         match event {
             // Between `prepare` and `begin` it is not known yet what is wanted.
             Event::Coming if matches!(attachment.stand, Stand::Starting) => {
-                attachment.driver = Presence::There;
+                attachment.meet(module);
             }
             Event::Coming => attachment.come(module),
             Event::Going if is_driver => attachment.lose(),

@@ -117,7 +117,7 @@ pub(super) fn learn(btf: &Btf<'_>) -> Result<(), Refusal> {
         *offset = place
             .member
             .offset(btf)
-            .map_err(|unlike| Refusal::new(fmt!("{}", format_args!("{unlike}"))))?;
+            .map_err(|unlike| Refusal::unknown(fmt!("{}", format_args!("{unlike}"))))?;
     }
     for (place, offset) in places.iter().zip(offsets) {
         place.offset.store(offset, Relaxed);

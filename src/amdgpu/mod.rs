@@ -6,7 +6,7 @@
 //!   [`layout`] and [`sysfs`]: asking the driver that runs.
 //! - [`devices`]: the GPUs, each with its policy and its counters; [`survey`]: looking for them.
 //! - [`mtype`] and [`fragment`]: what the hooks do; [`hooks`]: which of them are in place.
-//! - [`noretry`]: the driver's own parameter.
+//! - [`noretry`]: the driver's own parameter; [`origin`]: whose driver it is, for the words only.
 //! - [`attachment`]: all that, kept in line with the switches and with the driver's coming and going.
 //!
 //! Versions are never compared. Each thing that a hook relies on is checked on the driver that
@@ -19,6 +19,7 @@ mod hooks;
 mod layout;
 mod mtype;
 mod noretry;
+mod origin;
 mod survey;
 mod sysfs;
 mod targets;
@@ -33,16 +34,31 @@ const MODULE: &CStr = c"amdgpu";
 /// Why the driver is not hooked although it should be, in words.
 struct Refusal {
     why: Option<CString>,
-    /// Whether it was another user of a function, who may go away.
-    taken: bool,
+    blame: Blame,
+}
+
+/// Who is in the way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    /// The driver: it is not one that rmcp knows.
+    Driver,
+    /// Another user of a function, who may go away.
+    User,
+    /// The kernel.
+    Kernel,
 }
 
 impl Refusal {
-    fn new(why: fmt::Arguments<'_>) -> Self {
+    fn new(blame: Blame, why: fmt::Arguments<'_>) -> Self {
         Self {
             why: CString::try_from_fmt(why).ok(),
-            taken: false,
+            blame,
         }
+    }
+
+    /// The driver is not one that rmcp knows.
+    fn unknown(why: fmt::Arguments<'_>) -> Self {
+        Self::new(Blame::Driver, why)
     }
 
     /// The reason.
@@ -89,22 +105,23 @@ impl Presence {
 
 /// Says why ftrace did not take a hook of `name`.
 fn explain(name: &str, error: ArmError) -> Refusal {
+    let kernel = |why: fmt::Arguments<'_>| Refusal::new(Blame::Kernel, why);
     match error {
-        ArmError::TracingOff => Refusal::new(fmt!(
+        ArmError::TracingOff => kernel(fmt!(
             "ftrace is switched off; run `sysctl kernel.ftrace_enabled=1`, then write Y to `enable`"
         )),
-        ArmError::TracingDead => Refusal::new(fmt!(
+        ArmError::TracingDead => kernel(fmt!(
             "ftrace has shut itself down after an error, see the kernel log; reboot"
         )),
-        ArmError::Taken => Refusal {
-            taken: true,
-            ..Refusal::new(fmt!(
+        ArmError::Taken => Refusal::new(
+            Blame::User,
+            fmt!(
                 "a live patch or another module has redirected {name}; remove it, or write 9 or \
                  more to `fragment_size`, which does without"
-            ))
-        },
+            ),
+        ),
         ArmError::Failed(error) => {
-            Refusal::new(fmt!("ftrace does not take the hook of {name} ({error:?})"))
+            kernel(fmt!("ftrace does not take the hook of {name} ({error:?})"))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 //! The functions of the driver that rmcp hooks: a table of names and prototypes.
 
-use super::{type_info, NotArmed, Presence, Refusal};
+use super::{type_info, Blame, NotArmed, Presence, Refusal};
 use crate::hook::symbol::{ResolveError, Site};
 use crate::logic::{
     btf::Btf,
@@ -104,18 +104,20 @@ impl Target {
     pub(super) fn resolve(&self, presence: Presence) -> Result<Site, NotArmed> {
         let name = self.name();
         Site::resolve(self.symbol).map_err(|error| match error {
-            ResolveError::Absent if presence.is_there() => Refusal::new(fmt!(
+            ResolveError::Absent if presence.is_there() => Refusal::unknown(fmt!(
                 "this amdgpu has no function {name}; a driver that supports RDNA1/2 is needed"
             ))
             .into(),
             ResolveError::Absent => NotArmed::Absent,
-            ResolveError::NotTraceable => Refusal::new(fmt!(
+            ResolveError::NotTraceable => Refusal::unknown(fmt!(
                 "ftrace cannot call out at the entry of {name}; amdgpu must be built with ftrace"
             ))
             .into(),
-            ResolveError::Refused(error) => {
-                Refusal::new(fmt!("the kernel does not look up {name} ({error:?})")).into()
-            }
+            ResolveError::Refused(error) => Refusal::new(
+                Blame::Kernel,
+                fmt!("the kernel does not look up {name} ({error:?})"),
+            )
+            .into(),
         })
     }
 

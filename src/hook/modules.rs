@@ -41,6 +41,22 @@ impl Module<'_> {
         }
     }
 
+    /// The version that it calls itself, if it does.
+    pub(crate) fn version(&self) -> Option<&CStr> {
+        // SAFETY: by the type's invariants. The kernel has copied the text before the module is told
+        // of, and frees it with the module.
+        let version = unsafe { (*self.module.as_ptr()).version };
+        // SAFETY: as above; the text is terminated.
+        (!version.is_null()).then(|| unsafe { CStr::from_char_ptr(version) })
+    }
+
+    /// Whether it was built outside the kernel's tree.
+    pub(crate) fn is_out_of_tree(&self) -> bool {
+        // SAFETY: by the type's invariants; the kernel sets this bit before the module is told of.
+        let taints = unsafe { (*self.module.as_ptr()).taints };
+        taints & (1 << bindings::TAINT_OOT_MODULE) != 0
+    }
+
     /// Sets one of its parameters that is an `int`, as an option at load time would. For a module that
     /// is coming: its own options are taken after this.
     ///

@@ -28,10 +28,16 @@ pub(crate) fn write(path: &str, data: &[u8]) -> Result<Written> {
 }
 
 pub(crate) fn create(path: &str, data: &[u8]) -> Result<()> {
-    if let Some(folder) = Path::new(path).parent() {
-        fs::create_dir_all(folder).tried(|| format!("make {}", folder.display()))?;
-    }
+    make_room(path)?;
     fs::write(path, data).tried(|| format!("create {path}"))
+}
+
+/// Makes the folder that a file is to be in.
+fn make_room(path: &str) -> Result<()> {
+    match Path::new(path).parent() {
+        Some(folder) => fs::create_dir_all(folder).tried(|| format!("make {}", folder.display())),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn patch(request: &PatchFile) -> Result<()> {
@@ -41,6 +47,7 @@ pub(crate) fn patch(request: &PatchFile) -> Result<()> {
         length,
         patches,
     } = request;
+    make_room(to)?;
     fs::copy(from, to).tried(|| format!("copy {from} to {to}"))?;
     let apply = || -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(to)?;
