@@ -9,7 +9,7 @@ export KERNEL
 
 .DEFAULT_GOAL := modules
 
-.PHONY: modules modules_install clean demo check bench fuzz map fmt tidy help
+.PHONY: modules modules_install clean dkms dkms-tree demo check bench fuzz map fmt tidy help
 
 modules modules_install:
 	@test -e $(KDIR)/Makefile || { \
@@ -23,11 +23,25 @@ modules modules_install:
 clean:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $@
 
+# What DKMS needs of the checkout. Both the Debian package and `make dkms` take it from here.
+VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+DKMS_TREE = $(DESTDIR)/usr/src/rmcp-$(VERSION)
+DKMS_FILES := Kbuild dkms.conf rmcp.rs $(shell find src -name '*.rs' ! -name '*_generated.rs' -o -name '*.h')
+
+dkms-tree:
+	@for file in $(DKMS_FILES); do install -D -p -m 644 $$file $(DKMS_TREE)/$$file || exit 1; done
+	@for file in dkms/added dkms/build kernel-rust-metadata/kernel-rust-metadata; do \
+		install -D -p -m 755 $$file $(DKMS_TREE)/$$file || exit 1; done
+
+dkms: dkms-tree
+	dkms install rmcp/$(VERSION)
+
 demo check bench fuzz map fmt tidy:
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh $@ $(ARGS)
 
 help:
 	@echo "make              build rmcp.ko for KDIR=$(KDIR)"
+	@echo "make dkms         give the source to DKMS, which builds it for this kernel and for later ones (as root)"
 	@echo "make demo         set up all that is needed and show the main job in a VM"
 	@echo "make check        set up all that is needed and run every test (KERNEL=<target>|all)"
 	@echo "make bench        count the instructions that rmcp costs and compare them with stock"

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod map;
 pub mod metadata;
 pub mod module;
+pub mod package;
 pub mod programs;
 pub mod project;
 pub mod qemu;

@@ -13,7 +13,7 @@ use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;
 use xtask::vm::GpuOptions;
-use xtask::{bench, check, demo, fuzz, map, module, project, tidy, visit};
+use xtask::{bench, check, demo, fuzz, map, module, package, project, tidy, visit};
 
 /// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
 ///
@@ -163,6 +163,8 @@ enum Task {
         #[arg(long, value_name = "COMMAND")]
         exec: Option<String>,
     },
+    /// Build the Debian packages in a clean root file system and print where they are
+    Package,
     /// List the kernels that can be named
     Targets,
     /// Say where the cache is and how big
@@ -310,6 +312,11 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
                 for file in module::build_helpers(&kernel, ui)? {
                     println!("{}", file.display());
                 }
+            }
+        }
+        Task::Package => {
+            for deb in package::build(ui)?.debs() {
+                println!("{}", deb.display());
             }
         }
         Task::Root { which, command } => {

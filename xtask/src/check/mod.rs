@@ -100,6 +100,8 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
             "--workspace",
             "--exclude",
             "vm-tests",
+            "--exclude",
+            "install-tests",
             "--no-fail-fast",
         ]);
         counted(ui, step, command)
@@ -126,6 +128,13 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
             module::clippy(kernel, step).map(|()| Tally::one(true))
         });
         build(kernel, ui, &mut runner, &suffix);
+        runner(&format!("installation on Debian{suffix}"), &mut |step| {
+            let mut command = project::cargo();
+            command
+                .args(["test", "--package", "install-tests"])
+                .env("KERNEL", name);
+            counted(ui, step, command)
+        });
         runner(&format!("scenarios in the VM{suffix}"), &mut |step| {
             let mut command = project::cargo();
             command

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! rmcp as Debian's users get it: `cargo test -p install-tests`, one topic per file.
+//!
+//! Everything happens in clean root file systems of the suite that `KERNEL` names. A part of a name as argument runs
+//! the tests that match, as with any Rust test.
+
+mod packaging;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test: its name and what it does.
+type Test = (&'static str, fn() -> Result<(), Failed>);
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Most of them use both cores.
+    arguments.test_threads = Some(1);
+    let tests: Vec<Test> = [packaging::TESTS].concat();
+    let trials = tests
+        .into_iter()
+        .map(|(name, test)| Trial::test(name, test))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The Debian packages, built from `debian/` in a clean root file system that holds only what their
+//! Build-Depends ask for, and lintian.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::apt;
+use crate::cache::{Cache, Lock};
+use crate::disk::remove;
+use crate::host;
+use crate::project;
+use crate::root::{Recipe, Root};
+use crate::target::Targets;
+use crate::ui::{Step, Ui};
+
+/// The cache's folder for root file systems that packages are built in.
+const KIND: &str = "packaging";
+
+/// The suite that packages are built and checked in: they hold no compiled code, so one is enough.
+const SUITE: &str = "trixie";
+
+/// What is there besides the base: debian/control's Build-Depends, and what checks the outcome.
+const PACKAGES: &[&str] = &["build-essential", "debhelper", "dh-dkms", "lintian"];
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Packages {
+    /// The folder that holds everything.
+    pub dir: PathBuf,
+    /// Version, as in debian/changelog.
+    pub version: String,
+}
+
+impl Packages {
+    /// The binary package of that name.
+    pub fn deb(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}_{}_all.deb", self.version))
+    }
+
+    /// All binary packages.
+    pub fn debs(&self) -> Vec<PathBuf> {
+        ["kernel-rust-metadata", "rmcp-dkms"]
+            .iter()
+            .map(|name| self.deb(name))
+            .collect()
+    }
+
+    /// What dpkg-buildpackage says of the whole: lintian starts from it.
+    pub fn changes(&self) -> PathBuf {
+        self.dir
+            .join(format!("rmcp_{}_amd64.changes", self.version))
+    }
+}
+
+/// A clean root file system with debhelper, ready to build.
+#[derive(Debug)]
+pub struct Workshop {
+    root: Root,
+    cache: Cache,
+    _lock: Lock,
+}
+
+impl Workshop {
+    /// Takes it from the cache, or makes it.
+    pub fn open(ui: &Ui) -> Result<Workshop> {
+        host::ensure_kernel(ui)?;
+        let cache = Cache::open()?;
+        let lock = cache.lock(ui)?;
+        let targets = Targets::load()?;
+        let target = targets.find(SUITE)?;
+        let packages: Vec<_> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
+        let inputs = [target.base(), &packages.join(",")];
+        let dir = match cache.find(KIND, SUITE, &inputs) {
+            Some(dir) => {
+                ui.cached("root file system for packaging");
+                dir
+            }
+            None => ui.step("root file system for packaging", |step| {
+                let site = apt::site(&cache, step)?;
+                let recipe = Recipe {
+                    targets: &targets,
+                    target: &target,
+                    site: &site,
+                    packages: &packages,
+                    parts: &["usr/bin/dh", "usr/bin/dh_dkms", "usr/bin/lintian"],
+                };
+                cache.artefact(KIND, SUITE, &inputs, |dir| recipe.make(&cache, dir, step))
+            })?,
+        };
+        Ok(Workshop {
+            root: Root::at(dir, &cache),
+            cache,
+            _lock: lock,
+        })
+    }
+
+    /// Builds the packages from the checkout as it is, into a folder below cargo's own. With another version than
+    /// the checkout's, from a copy that says so.
+    pub fn build(&self, version: Option<&str>, step: &Step) -> Result<Packages> {
+        let ours = version_of(&project::checkout())?;
+        let version = version.unwrap_or(&ours).to_owned();
+        let place = project::target_dir().join("package").join(&version);
+        let work = self.cache.scratch("package")?;
+        let source = work.path().join(format!("rmcp-{version}"));
+        copy(&project::checkout(), &source)?;
+        if version != ours {
+            for (file, from, to) in [
+                (
+                    "dkms.conf",
+                    format!("PACKAGE_VERSION=\"{ours}\""),
+                    format!("PACKAGE_VERSION=\"{version}\""),
+                ),
+                (
+                    "debian/changelog",
+                    format!("rmcp ({ours})"),
+                    format!("rmcp ({version})"),
+                ),
+            ] {
+                let path = source.join(file);
+                let text = fs::read_to_string(&path)?;
+                if !text.contains(&from) {
+                    bail!("{file} does not hold {from:?}");
+                }
+                fs::write(&path, text.replacen(&from, &to, 1))?;
+            }
+        }
+        step.run(
+            self.root
+                .command_in(&source, "dpkg-buildpackage")
+                .args(["--no-sign", "--build=full"]),
+        )?;
+        remove(&source)?;
+        remove(&place)?;
+        if let Some(parent) = place.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::create_dir(&place)?;
+        for entry in fs::read_dir(work.path())? {
+            let entry = entry?;
+            fs::copy(entry.path(), place.join(entry.file_name()))?;
+        }
+        Ok(Packages {
+            dir: place,
+            version,
+        })
+    }
+
+    /// What lintian says of errors and warnings; empty when it is content.
+    pub fn lintian(&self, packages: &Packages, step: &Step) -> Result<String> {
+        step.run(
+            self.root
+                .command_in(&packages.dir, "lintian")
+                .args(["--fail-on", "none", "--tag-display-limit", "0"])
+                .arg(packages.changes()),
+        )
+    }
+}
+
+/// The packages of the checkout.
+pub fn build(ui: &Ui) -> Result<Packages> {
+    let workshop = Workshop::open(ui)?;
+    ui.step("Debian packages", |step| workshop.build(None, step))
+}
+
+/// The version that a checkout says it is, in dkms.conf.
+pub fn version_of(checkout: &Path) -> Result<String> {
+    let text = fs::read_to_string(checkout.join("dkms.conf"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PACKAGE_VERSION="));
+    Ok(line
+        .context("dkms.conf names no PACKAGE_VERSION")?
+        .trim_matches('"')
+        .to_owned())
+}
+
+/// Copies the checkout without what was built in it.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in WalkDir::new(from).into_iter().filter_entry(is_source) {
+        let entry = entry?;
+        let place = to.join(entry.path().strip_prefix(from)?);
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&place)?;
+        } else if entry.file_type().is_file() {
+            fs::copy(entry.path(), &place)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_source(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    if entry.file_type().is_dir() {
+        return entry.depth() == 0 || (name != ".git" && name != "target");
+    }
+    let built = [
+        ".o",
+        ".ko",
+        ".mod",
+        ".mod.c",
+        ".cmd",
+        ".rmeta",
+        "_generated.rs",
+    ];
+    !built.iter().any(|end| name.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_built_is_not_packaged() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in [
+            "rmcp.rs",
+            "rmcp.o",
+            "src/a.rs",
+            "src/a_generated.rs",
+            "target/x",
+            "fuzz/target/x",
+            ".git/x",
+        ] {
+            let path = from.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        copy(from.path(), to.path()).unwrap();
+        let mut names: Vec<_> = WalkDir::new(to.path())
+            .into_iter()
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| {
+                entry
+                    .path()
+                    .strip_prefix(to.path())
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
+            .collect();
+        names.sort();
+        assert_eq!(names, ["rmcp.rs", "src/a.rs"]);
+    }
+}
