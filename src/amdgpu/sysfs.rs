@@ -80,7 +80,7 @@ pub(super) fn read(path: &'static CStr) -> Result<VVec<u8>> {
     if size > LARGEST {
         return Err(EFBIG);
     }
-    let mut content = VVec::zeroed(size, GFP_KERNEL)?;
+    let mut content = VVec::from_elem(0, size, GFP_KERNEL)?;
     let read = file.read(&mut content)?;
     content.truncate(read);
     Ok(content)

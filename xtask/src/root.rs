@@ -71,7 +71,7 @@ impl Root {
             &tools,
         ];
         let name = format!("root file system {}", target.base());
-        let dir = match cache.find(KIND, &target.name, &inputs) {
+        let dir = match cache.find(KIND, &resolved.root, &inputs) {
             Some(dir) => {
                 ui.cached(&name);
                 dir
@@ -84,7 +84,7 @@ impl Root {
                     packages: &packages,
                     parts: &["usr/bin/rustc", "usr/bin/make"],
                 };
-                cache.artefact(KIND, &target.name, &inputs, |dir| {
+                cache.artefact(KIND, &resolved.root, &inputs, |dir| {
                     recipe.make(cache, dir, step)
                 })
             })?,

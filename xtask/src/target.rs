@@ -10,13 +10,19 @@ use serde::Deserialize;
 pub struct Target {
     /// What a person types.
     pub name: String,
-    /// Suites that packages come from; the first one is the base of the root file system.
+    /// The target whose kernel's predecessor this is, and whose suites and settings it has.
+    pub before: Option<String>,
+    /// Suites that packages come from; the first one is the base of the root file system, the last one has the kernel.
+    #[serde(default)]
     pub suites: Vec<String>,
     /// The release that the kernel comes from, as apt_preferences(5) writes it.
+    #[serde(default)]
     pub pin: String,
     /// Whether the archive's own expiry date is to be believed.
+    #[serde(default)]
     pub expires: bool,
     /// Whether its kernel is known to be built with Rust.
+    #[serde(default)]
     pub rust: bool,
 }
 
@@ -57,7 +63,20 @@ pub struct Programs {
 impl Targets {
     /// Reads the list that was compiled in.
     pub fn load() -> Result<Targets> {
-        toml::from_str(include_str!("targets.toml")).context("xtask/src/targets.toml is broken")
+        let mut targets: Targets = toml::from_str(include_str!("targets.toml"))
+            .context("xtask/src/targets.toml is broken")?;
+        let named = targets.clone();
+        for target in &mut targets.target {
+            if let Some(before) = &target.before {
+                let family = named.find(before)?;
+                *target = Target {
+                    name: target.name.clone(),
+                    before: target.before.clone(),
+                    ..family
+                };
+            }
+        }
+        Ok(targets)
     }
 
     /// The target of that name.
@@ -106,6 +125,18 @@ mod tests {
         for target in &targets.target {
             assert!(!target.suites.is_empty(), "{} has no suite", target.name);
         }
+    }
+
+    #[test]
+    fn a_predecessor_has_the_suites_of_its_family() {
+        let targets = Targets::load().unwrap();
+        let previous = targets.find("trixie-backports-previous").unwrap();
+        let family = targets.find("trixie-backports").unwrap();
+        assert_eq!(previous.before.as_deref(), Some("trixie-backports"));
+        assert_eq!(
+            (previous.suites, previous.pin, previous.rust),
+            (family.suites, family.pin, true)
+        );
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! The mirror and its keyring are those of the machine's own apt; a state folder in the cache keeps
 //! the machine's apt itself untouched and lets an ordinary user do the same as root.
 
+mod choice;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,11 +19,11 @@ use crate::cache::Cache;
 use crate::target::{Target, Targets};
 use crate::ui::{Step, Ui};
 
+pub use choice::Stanza;
+use choice::{Offer, ask, offers, stanzas};
+
 /// How long an answer of the archive is taken for granted.
 pub(crate) const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Packages whose change asks for a new root file system, besides the kernel's compiler.
-const TOOLS: &[&str] = &["rustc", "rust-src", "bindgen", "pahole", "qemu-system-x86"];
 
 /// What the archive had when it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub struct Resolved {
     pub asked: u64,
     /// The archive's address, from the machine's apt.
     pub site: String,
+    /// Under which name its root file system is kept; kernels of one suite with one compiler share it.
+    pub root: String,
     /// The kernel's release, as `uname -r` prints it.
     pub release: String,
     /// The version of the kernel's packages.
@@ -115,6 +119,24 @@ impl Apt {
             .args(packages)
             .output()?;
         Ok(stanzas(&String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Every version that the suites have of the packages whose names begin so.
+    fn offers(&self, prefixes: &[&str]) -> Result<Vec<Offer>> {
+        let mut names = String::new();
+        for prefix in prefixes {
+            let output = self
+                .command("apt-cache")
+                .args(["pkgnames", prefix])
+                .output()?;
+            names += &String::from_utf8_lossy(&output.stdout);
+        }
+        let output = self
+            .command("apt-cache")
+            .arg("madison")
+            .args(names.lines())
+            .output()?;
+        Ok(offers(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// Downloads packages (a name, or `name=version`) into a folder.
@@ -208,123 +230,6 @@ pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
-}
-
-fn ask(apt: &Apt, targets: &Targets, target: &Target, site: &str) -> Result<Resolved> {
-    let one = |name: &str| -> Result<Stanza> {
-        let found = apt.show(&[name])?.into_iter().next();
-        found.with_context(|| format!("{} has no package {name}", target.suites.join(", ")))
-    };
-    let image = one(&targets.image)?;
-    let release = release_of(&image.depends)
-        .with_context(|| format!("{} depends on no kernel: {}", targets.image, image.depends))?;
-    let headers = one(&format!("linux-headers-{release}"))?;
-    let compiler_package = compiler_of(&headers.depends).with_context(|| {
-        format!(
-            "the headers of {release} name no compiler: {}",
-            headers.depends
-        )
-    })?;
-    let mut header_packages = vec![format!("linux-headers-{release}")];
-    let part =
-        |name: &&str| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-");
-    header_packages.extend(names(&headers.depends).filter(part).map(str::to_owned));
-    let parts = ["binary", "modules", "base"].map(|part| format!("linux-{part}-{release}"));
-    let split: Vec<_> = parts.iter().map(String::as_str).collect();
-    let kernel_packages = if apt.show(&split)?.len() == split.len() {
-        parts.to_vec()
-    } else {
-        vec![format!("linux-image-{release}")]
-    };
-    let series = series_of(&release).with_context(|| format!("{release} is no kernel release"))?;
-    let tools: Vec<_> = TOOLS
-        .iter()
-        .copied()
-        .chain([compiler_package.as_str()])
-        .collect();
-    let tools = apt
-        .show(&tools)?
-        .into_iter()
-        .map(|package| (package.name, package.version))
-        .collect();
-    Ok(Resolved {
-        asked: now(),
-        site: site.to_owned(),
-        source_package: format!("linux-source-{series}"),
-        version: headers.version,
-        release,
-        kernel_packages,
-        header_packages,
-        compiler_package,
-        tools,
-    })
-}
-
-/// The fields that we use of one package's description.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stanza {
-    /// The package's name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its dependencies, as written.
-    pub depends: String,
-}
-
-fn stanzas(text: &str) -> Vec<Stanza> {
-    let mut all = Vec::new();
-    for part in text.split("\n\n").filter(|part| !part.trim().is_empty()) {
-        let field = |name: &str| {
-            let line = part
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.unwrap_or_default().trim().to_owned()
-        };
-        all.push(Stanza {
-            name: field("Package"),
-            version: field("Version"),
-            depends: field("Depends"),
-        });
-    }
-    all
-}
-
-/// The names in a Depends field.
-fn names(depends: &str) -> impl Iterator<Item = &str> {
-    depends
-        .split([',', '|'])
-        .filter_map(|part| part.split_whitespace().next())
-}
-
-fn release_of(depends: &str) -> Option<String> {
-    names(depends).find_map(|name| {
-        let release = name.strip_prefix("linux-image-")?;
-        release
-            .starts_with(|c: char| c.is_ascii_digit())
-            .then(|| release.to_owned())
-    })
-}
-
-fn compiler_of(depends: &str) -> Option<String> {
-    let gcc = |name: &&str| {
-        let digits = name
-            .strip_prefix("gcc-")
-            .or_else(|| name.strip_prefix("linux-compiler-gcc-"));
-        digits.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    names(depends).find(gcc).map(str::to_owned)
-}
-
-/// `7.3` of `7.3.4+deb13-amd64`.
-fn series_of(release: &str) -> Option<String> {
-    let end = |text: &str| {
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len())
-    };
-    let (major, rest) = release.split_once('.')?;
-    let minor = &rest[..end(rest)];
-    (!major.is_empty() && end(major) == major.len() && !minor.is_empty())
-        .then(|| format!("{major}.{minor}"))
 }
 
 /// The lines of a sources.list for a target.
@@ -437,33 +342,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_is_read_from_the_meta_package() {
-        let depends = "linux-base-amd64 (= 7.3.4-1~bpo13+1), linux-image-7.3.4+deb13-amd64 (= 7.3.4-1~bpo13+1), \
-                       linux-modules-amd64 (= 7.3.4-1~bpo13+1)";
-        assert_eq!(release_of(depends).as_deref(), Some("7.3.4+deb13-amd64"));
-        assert_eq!(release_of("linux-base (>= 4.12~)"), None);
-    }
-
-    #[test]
-    fn the_compiler_is_read_from_the_headers() {
-        let depends = "gcc-14-for-host, linux-base (>= 4.12~), linux-kbuild-7.3.4+deb13";
-        assert_eq!(compiler_of(depends).as_deref(), Some("gcc-14-for-host"));
-        assert_eq!(
-            compiler_of("linux-compiler-gcc-12-x86 (>= 6)").as_deref(),
-            Some("linux-compiler-gcc-12-x86")
-        );
-        assert_eq!(compiler_of("linux-base"), None);
-    }
-
-    #[test]
-    fn the_series_is_read_from_the_release() {
-        assert_eq!(series_of("7.3.4+deb13-amd64").as_deref(), Some("7.3"));
-        assert_eq!(series_of("7.3-rc5-amd64").as_deref(), Some("7.3"));
-        assert_eq!(series_of("6.12.107+deb13-amd64").as_deref(), Some("6.12"));
-        assert_eq!(series_of("amd64"), None);
-    }
-
-    #[test]
     fn only_debians_own_archive_counts() {
         let text = "Other|Debian|http://other.invalid/x\nDebian|Debian-Security|http://d.invalid/sec\n\
                     Debian|Debian|http://d.invalid/debian\n";
@@ -472,14 +350,5 @@ mod tests {
             Some("http://d.invalid/debian")
         );
         assert_eq!(debian_site("||http://d.invalid/debian\n"), None);
-    }
-
-    #[test]
-    fn descriptions_are_read() {
-        let text = "Package: a\nVersion: 1\nDepends: b, c (>= 2)\n\nPackage: d\nVersion: 2\n";
-        let all = stanzas(text);
-        assert_eq!(all.len(), 2);
-        assert_eq!(all[0].depends, "b, c (>= 2)");
-        assert_eq!((all[1].name.as_str(), all[1].version.as_str()), ("d", "2"));
     }
 }
