@@ -15,6 +15,7 @@
 //! reader of page tables shares no code with it, nor with the emulated GPU, whose walker judges ours.
 
 pub mod cli;
+pub mod clients;
 pub mod fail;
 pub mod gpu;
 pub mod output;

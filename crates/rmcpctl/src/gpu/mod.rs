@@ -3,9 +3,11 @@
 //!
 //! Nothing here needs root. What the kernel does not tell stays `None`; a GPU without a driver is listed too.
 
+mod driver;
 mod kfd;
 mod names;
 
+pub use driver::{Driver, Origin, driver};
 pub use kfd::Node;
 pub use names::Product;
 

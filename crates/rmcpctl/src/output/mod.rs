@@ -152,6 +152,20 @@ impl Output {
         self.json
     }
 
+    /// Makes room for a report that takes the place of the last one, on a terminal.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn again(&mut self) -> Result<(), Failure> {
+        let clear = match self.width {
+            Some(_) if !self.json => "\x1b[H\x1b[2J",
+            _ => "",
+        };
+        let written = self.to.write_all(clear.as_bytes());
+        written.map_err(|error| unwritten(&error))
+    }
+
     /// Says it.
     ///
     /// # Errors
@@ -176,6 +190,9 @@ impl Output {
 
     /// Tells of a failure: in one line on standard error, and for programs as JSON as well.
     pub fn failure(&mut self, failure: &Failure) {
+        if failure.status == Status::Fine {
+            return;
+        }
         // There is nobody left to tell when this cannot be written.
         let _ = writeln!(anstream::stderr(), "rmcpctl: {failure}");
         if self.json {
@@ -189,9 +206,46 @@ impl Output {
     }
 }
 
+/// A number of bytes as people say it. What is no whole number of a unit is given in the next smaller one.
+pub fn bytes(number: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let whole = (number.trailing_zeros() / 10).min(4);
+    let (mut unit, mut rest) = (0, number);
+    while unit < 4 && number != 0 && (unit < whole || rest >= 10 << 10) {
+        rest >>= 10;
+        unit += 1;
+    }
+    let name = units
+        .get(usize::try_from(unit).unwrap_or(0))
+        .unwrap_or(&"bytes");
+    match number == rest << (10 * unit) {
+        true => format!("{rest} {name}"),
+        false => format!("about {rest} {name}"),
+    }
+}
+
 fn unwritten(error: &io::Error) -> Failure {
+    // Who reads has seen enough, as `head` has.
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::new(Status::Fine, "");
+    }
     Failure::new(
         Status::Failed,
         format!("the report could not be written: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_said_in_the_largest_unit_that_fits() {
+        assert_eq!(bytes(0), "0 bytes");
+        assert_eq!(bytes(4096), "4 KiB");
+        assert_eq!(bytes(8 << 30), "8 GiB");
+        assert_eq!(bytes((8 << 30) - (16 << 20)), "8176 MiB");
+        assert_eq!(bytes((512 << 20) + 1), "about 512 MiB");
+        assert_eq!(bytes(u64::MAX), "about 16777215 TiB");
+    }
 }

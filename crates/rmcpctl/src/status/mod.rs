@@ -1,39 +1,58 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `rmcpctl status`: the GPUs, what rmcp does to each, and what it has counted.
 
+mod overview;
+mod pending;
+mod show;
+
 use crate::fail::{Failure, Status};
-use crate::gpu::{self, Gpu};
-use crate::output::{Output, Page, Report, Table, Tone};
-use crate::rmcp::{self, State};
+use crate::output::Output;
+use crate::rmcp::{self, Counters};
 use crate::system::System;
-use serde::Serialize;
-use std::io;
+use overview::Overview;
+use std::time::Duration;
 
 /// What can be said behind `status`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Show it again and again until Ctrl-C; with --json one document after another
+    #[arg(long, short)]
+    watch: bool,
 
-/// The report.
-#[derive(Debug, Serialize)]
-struct Overview {
-    gpus: Vec<Gpu>,
-    state: Option<State>,
+    /// Seconds between two readings of the counters, from which the rates come; 0 leaves rates out [default: 0.5, with
+    /// --watch 2]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    interval: Option<Duration>,
 }
 
-impl Report for Overview {
-    const FORMAT: &'static str = "rmcpctl status 1";
+/// With one reading there is no rate, so the first one is worth half a second.
+const ONCE: Duration = Duration::from_millis(500);
+const WATCHING: Duration = Duration::from_secs(2);
+const LONGEST: f64 = 86_400.0;
 
-    fn show(&self, page: &mut Page<'_>) -> io::Result<()> {
-        for gpu in &self.gpus {
-            page.line(Tone::Title, &gpu.address)?;
-            let mut facts = Table::new();
-            facts.fact("generation", gpu.generation.to_string());
-            page.table(&facts)?;
-        }
-        match &self.state {
-            Some(state) => page.line(Tone::Plain, &format!("rmcp: {}", state.said)),
-            None => page.line(Tone::Note, "rmcp is not loaded"),
-        }
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if !(0.0..=LONGEST).contains(&number) {
+        return Err("expected 0 to 86400".into());
+    }
+    Ok(Duration::from_secs_f64(number))
+}
+
+/// The counters at a moment.
+pub struct Reading {
+    /// When.
+    time: Duration,
+    /// What they were.
+    counters: Counters,
+}
+
+impl Reading {
+    fn take(system: &System) -> Option<Self> {
+        let counters = rmcp::counters(system).ok()?;
+        Some(Self {
+            time: system.host().now(),
+            counters,
+        })
     }
 }
 
@@ -42,16 +61,34 @@ impl Report for Overview {
 /// # Errors
 ///
 /// When the GPUs cannot be listed, or the report not be written.
-pub fn run(_: &Args, system: &System, output: &mut Output) -> Result<Status, Failure> {
-    let gpus = gpu::all(system).map_err(|refusal| {
-        Failure::new(
-            Status::Missing,
-            format!("the PCI devices cannot be listed: {refusal}"),
-        )
-    })?;
-    output.report(&Overview {
-        gpus,
-        state: rmcp::state(system).ok(),
-    })?;
-    Ok(Status::Fine)
+pub fn run(args: &Args, system: &System, output: &mut Output) -> Result<Status, Failure> {
+    let usual = if args.watch { WATCHING } else { ONCE };
+    let interval = args.interval.unwrap_or(usual);
+    if !args.watch {
+        let before = match interval {
+            Duration::ZERO => None,
+            _ => Reading::take(system),
+        };
+        if before.is_some() {
+            system.host().pause(interval);
+        }
+        output.report(&Overview::read(system, before.as_ref())?)?;
+        return Ok(Status::Fine);
+    }
+    if interval.is_zero() {
+        return Err(
+            Failure::new(Status::Usage, "--watch does not go with --interval 0")
+                .cure("give the seconds between two looks"),
+        );
+    }
+    let mut before = None;
+    loop {
+        let now = Reading::take(system);
+        output.again()?;
+        output.report(&Overview::read(system, before.as_ref())?)?;
+        before = now;
+        if !system.host().pause(interval) {
+            return Ok(Status::Fine);
+        }
+    }
 }

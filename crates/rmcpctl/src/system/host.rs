@@ -24,8 +24,8 @@ pub trait Host {
     fn is_root(&self) -> bool;
     /// Time that has passed since some moment.
     fn now(&self) -> Duration;
-    /// Lets time pass.
-    fn pause(&self, time: Duration);
+    /// Lets time pass; says whether to go on.
+    fn pause(&self, time: Duration) -> bool;
     /// Runs a program to its end, with nothing on its standard input.
     ///
     /// # Errors
@@ -56,8 +56,9 @@ impl Host for This {
         self.start.elapsed()
     }
 
-    fn pause(&self, time: Duration) {
+    fn pause(&self, time: Duration) -> bool {
         std::thread::sleep(time);
+        true
     }
 
     fn run(&self, words: &[&str]) -> Found<Ran> {
@@ -90,7 +91,9 @@ impl Host for Nobody {
         Duration::ZERO
     }
 
-    fn pause(&self, _: Duration) {}
+    fn pause(&self, _: Duration) -> bool {
+        false
+    }
 
     fn run(&self, _: &[&str]) -> Found<Ran> {
         Err(Refusal::Missing)
