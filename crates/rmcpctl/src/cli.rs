@@ -3,8 +3,8 @@
 
 use crate::fail::{Failure, Status};
 use crate::output::Output;
-use crate::status;
 use crate::system::{Disk, Nobody, Recording, System, This};
+use crate::{set, status};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,12 +30,18 @@ pub struct Cli {
 enum Command {
     /// Show the GPUs, what rmcp does to each, and what it has counted
     Status(status::Args),
+    /// Set switches, all or none, and show them before and after
+    Set(set::Args),
+    /// Set all switches to their defaults and forget what was kept for later starts
+    Reset(set::ResetArgs),
 }
 
 impl Command {
     fn run(&self, system: &System, output: &mut Output) -> Result<Status, Failure> {
         match self {
             Self::Status(args) => status::run(args, system, output),
+            Self::Set(args) => set::run(args, system, output),
+            Self::Reset(args) => set::reset(args, system, output),
         }
     }
 }

@@ -17,7 +17,7 @@ pub enum Status {
     Missing,
     /// 4: this user, or lockdown, may not.
     Denied,
-    /// 5: it was tried and failed; what had been changed was put back.
+    /// 5: it was tried and failed; the sentence says if anything is left of it.
     Failed,
 }
 

@@ -20,5 +20,6 @@ pub mod fail;
 pub mod gpu;
 pub mod output;
 pub mod rmcp;
+pub mod set;
 pub mod status;
 pub mod system;
