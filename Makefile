@@ -30,7 +30,7 @@ DKMS_FILES := Kbuild dkms.conf rmcp.rs $(shell find src -name '*.rs' ! -name '*_
 
 dkms-tree:
 	@for file in $(DKMS_FILES); do install -D -p -m 644 $$file $(DKMS_TREE)/$$file || exit 1; done
-	@for file in dkms/added dkms/build kernel-rust-metadata/kernel-rust-metadata; do \
+	@for file in dkms/added dkms/build dkms/sweep kernel-rust-metadata/kernel-rust-metadata; do \
 		install -D -p -m 755 $$file $(DKMS_TREE)/$$file || exit 1; done
 
 dkms: dkms-tree

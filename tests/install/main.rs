@@ -4,6 +4,8 @@
 //! Everything happens in clean root file systems of the suite that `KERNEL` names. A part of a name as argument runs
 //! the tests that match, as with any Rust test.
 
+mod machines;
+mod packages_life;
 mod packaging;
 
 use std::process::ExitCode;
@@ -17,7 +19,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them use both cores.
     arguments.test_threads = Some(1);
-    let tests: Vec<Test> = [packaging::TESTS].concat();
+    let tests: Vec<Test> = [packaging::TESTS, packages_life::TESTS].concat();
     let trials = tests
         .into_iter()
         .map(|(name, test)| Trial::test(name, test))

@@ -2,6 +2,8 @@
 //! The Debian packages, built from `debian/` in a clean root file system that holds only what their
 //! Build-Depends ask for, and lintian.
 
+pub mod machine;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A Debian machine to install packages on: a clean root file system that may be written to, with apt, and with as many
+//! copies as there are tests.
+//!
+//! It is a stack of layers, mounted with overlayfs. The lower ones are kept in the cache: a base that mmdebstrap made, and
+//! what apt then did to it. The uppermost belongs to one test and is thrown away. Programs run in namespaces of their
+//! own, as in [`crate::root`]; nothing stays mounted, and every process ends with the one that was started.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use sha2::{Digest, Sha256};
+
+use crate::apt;
+use crate::cache::{Cache, Scratch};
+use crate::disk::hex;
+use crate::host;
+use crate::root::Recipe;
+use crate::target::Targets;
+use crate::ui::{Step, Ui};
+
+/// The cache's folder for layers.
+const KIND: &str = "machine";
+/// Raised when layers are made in another way.
+const LAYOUT: &str = "1";
+
+/// Runs as pid 1 of the new namespaces. Arguments: the lower layers, the upper one's folder, overlayfs' further options,
+/// the folder of downloaded packages, the folder of packages to install, the script.
+const ENTER: &str = r#"
+set -e
+root=$2/root
+mkdir -p "$root" "$2/upper" "$2/work"
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work$3" "$root"
+mkdir -p "$root/dev" "$root/packages" "$root/var/cache/apt/archives"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+for dir in tmp run; do mount -t tmpfs tmpfs "$root/$dir"; done
+mount --bind "$4" "$root/var/cache/apt/archives"
+mount --bind "$5" "$root/packages"
+[ ! -e /etc/resolv.conf ] || cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+exec chroot "$root" /bin/bash -c "cd /; $6"
+"#;
+
+/// A machine, and what was done to it so far.
+#[derive(Debug)]
+pub struct Machine {
+    /// From the uppermost to the base.
+    lower: Vec<PathBuf>,
+    top: Scratch,
+    archives: PathBuf,
+    packages: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+/// What a program said and how it ended.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its exit status; none when a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output and error.
+    pub text: String,
+}
+
+impl Machine {
+    /// A fresh one of a target with the base's packages, after a script that prepared it; both from the cache when they
+    /// are there. `files` are shown to the script in /packages, and it is run again when they change.
+    pub fn fresh(recipe: &Setup<'_>, ui: &Ui) -> Result<Machine> {
+        host::ensure_kernel(ui)?;
+        let cache = Cache::open()?;
+        let targets = Targets::load()?;
+        let target = targets.find(recipe.target)?;
+        // A newer kernel in the archive makes a new machine.
+        let (_, resolved) = apt::resolve(&targets, &target, false, &cache, ui)?;
+        let packages: Vec<_> = recipe
+            .packages
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect();
+        let name = format!("machine {}-{}", recipe.target, recipe.name);
+        let all = packages.join(",");
+        let state = format!("{:?}", (&resolved.version, &resolved.tools));
+        let mut inputs = vec![LAYOUT, &all, &state];
+        let base = kept(
+            &format!("{name}: base"),
+            &format!("{}-{}-base", target.name, recipe.name),
+            &inputs,
+            &cache,
+            ui,
+            |dir, step| {
+                let recipe = Recipe {
+                    targets: &targets,
+                    target: &target,
+                    site: &resolved.site,
+                    packages: &packages,
+                    parts: &["usr/bin/apt-get"],
+                };
+                recipe.make(&cache, dir, step)?;
+                // A user's machine has manual pages.
+                Ok(fs::remove_file(
+                    dir.join("etc/dpkg/dpkg.cfg.d/99mmdebstrap"),
+                )?)
+            },
+        )?;
+        let digest = digest(recipe.files)?;
+        inputs.extend([recipe.script, &digest]);
+        let layer = kept(
+            &name,
+            &format!("{}-{}", target.name, recipe.name),
+            &inputs,
+            &cache,
+            ui,
+            |dir, step| {
+                let machine = Machine::on(vec![base.clone()], &cache)?;
+                machine.show(recipe.files)?;
+                machine.must(recipe.script, step)?;
+                fs::remove_dir(dir)?;
+                Ok(fs::rename(machine.top.path().join("upper"), dir)?)
+            },
+        )?;
+        Machine::on(vec![layer, base], &cache)
+    }
+
+    fn on(lower: Vec<PathBuf>, cache: &Cache) -> Result<Machine> {
+        let archives = cache.dir().join("archives");
+        fs::create_dir_all(archives.join("partial"))?;
+        let top = cache.scratch("machine")?;
+        let packages = top.path().join("packages");
+        fs::create_dir(&packages)?;
+        Ok(Machine {
+            lower,
+            top,
+            archives,
+            packages,
+            environment: Vec::new(),
+        })
+    }
+
+    /// Another machine in the state that this one is in now. This one must not be written to while the copy lives.
+    pub fn copy(&self) -> Result<Machine> {
+        let mut lower = self.lower.clone();
+        let upper = self.top.path().join("upper");
+        if upper.exists() {
+            lower.insert(0, upper);
+        }
+        Machine::on(lower, &Cache::open()?)
+    }
+
+    /// Files that are shown in /packages.
+    pub fn show(&self, files: &[PathBuf]) -> Result<()> {
+        for file in files {
+            fs::copy(
+                file,
+                self.packages.join(file.file_name().context("no file")?),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The folder that is shown as /packages.
+    pub fn packages(&self) -> &Path {
+        &self.packages
+    }
+
+    /// A shell script to be run in it, as root.
+    pub fn command(&self, script: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare"]);
+        let options = if host::root() {
+            ""
+        } else {
+            command.args(["--user", "--map-root-user", "--map-auto"]);
+            ",userxattr"
+        };
+        let lower: Vec<_> = self
+            .lower
+            .iter()
+            .map(|dir| dir.display().to_string())
+            .collect();
+        command
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "sh",
+                "-c",
+                ENTER,
+                "sh",
+            ])
+            .arg(lower.join(":"))
+            .arg(self.top.path())
+            .arg(options)
+            .arg(&self.archives)
+            .arg(&self.packages)
+            .arg(script)
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env("HOME", "/root")
+            .env("LC_ALL", "C.UTF-8")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a shell script in it, as root.
+    pub fn run(&self, script: &str, step: &Step) -> Result<Said> {
+        let (status, text) = step.watch(&mut self.command(script))?;
+        Ok(Said {
+            status: status.code(),
+            text,
+        })
+    }
+
+    /// The same, and it has to end well.
+    pub fn must(&self, script: &str, step: &Step) -> Result<String> {
+        let said = self.run(script, step)?;
+        if said.status != Some(0) {
+            bail!(
+                "{script:?} ended with {:?}:\n{}",
+                said.status,
+                said.text.trim_end()
+            );
+        }
+        Ok(said.text)
+    }
+}
+
+/// What a machine is before a test gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// The target whose suites and kernel it has.
+    pub target: &'a str,
+    /// Packages besides the minimal base.
+    pub packages: &'a [&'a str],
+    /// What is done to it then.
+    pub script: &'a str,
+    /// Files that the script finds in /packages.
+    pub files: &'a [PathBuf],
+}
+
+/// A layer in the cache, made when it is not there.
+fn kept(
+    name: &str,
+    key: &str,
+    inputs: &[&str],
+    cache: &Cache,
+    ui: &Ui,
+    make: impl FnOnce(&Path, &Step) -> Result<()>,
+) -> Result<PathBuf> {
+    match cache.find(KIND, key, inputs) {
+        Some(dir) => Ok(dir),
+        None => ui.step(name, |step| {
+            cache.artefact(KIND, key, inputs, |dir| make(dir, step))
+        }),
+    }
+}
+
+fn digest(files: &[PathBuf]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(fs::read(file)?);
+    }
+    Ok(hex(&hash.finalize()))
+}
