@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The house rules that a program can check, each as a test of its own.
 //!
-//! A rule looks at one file and names what is wrong with it; rules never look at each other. Compilers,
+//! A rule looks at one file, [`documented`] at several, and names what is wrong; rules never look at each other. Compilers,
 //! clippy and rustfmt check the rest. `cargo xtask tidy` prints the findings, `cargo xtask check` counts.
 
+mod documented;
 mod rules;
 mod safety;
 
@@ -100,7 +101,12 @@ const RULES: &[Rule] = &[
 pub fn check(top: &Path) -> Result<Vec<(&'static str, Vec<Finding>)>> {
     let sources = sources(top)?;
     let apply = |rule: &Rule| (rule.name, sources.iter().flat_map(rule.check).collect());
-    Ok(RULES.iter().map(apply).collect())
+    let mut outcome: Vec<_> = RULES.iter().map(apply).collect();
+    outcome.push((
+        "refusals are listed with their cure",
+        documented::refusals(&sources),
+    ));
+    Ok(outcome)
 }
 
 /// Every text file that we wrote.
