@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machines that tests start from, and what they all ask of them.
 
-use anyhow::{Context as _, Result, bail};
-use xtask::package::machine::{Machine, Setup};
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use xtask::package::machine::{Layer, Machine, Said, Setup};
 use xtask::package::{Packages, Workshop};
-use xtask::target;
 use xtask::ui::Ui;
+use xtask::{project, target};
 
 /// What a user has who runs a kernel with Rust: kernel, headers, and an initramfs generator.
 const USER: &[&str] = &[
@@ -18,6 +19,9 @@ const USER: &[&str] = &[
 /// From then on as on a user's machine: packages of other suites only when asked for.
 pub(crate) const SOURCES: &str = "rm /etc/apt/preferences.d/rmcp && apt-get update";
 
+/// Prints the release of the machine's kernel.
+pub(crate) const RELEASE: &str = "ls /lib/modules | head -n 1";
+
 /// What all tests share.
 pub(crate) struct Stage {
     pub(crate) ui: Ui,
@@ -26,16 +30,16 @@ pub(crate) struct Stage {
     /// How apt is told to take what belongs to the kernel: `-t trixie-backports`.
     pub(crate) suite: String,
     pub(crate) packages: Packages,
+    /// Builds packages, and keeps other runs away from the cache.
+    pub(crate) workshop: Workshop,
 }
 
 impl Stage {
     pub(crate) fn open() -> Result<Stage> {
         let ui = Ui::plain();
         let target = target::chosen("");
-        let packages = {
-            let workshop = Workshop::open(&ui)?;
-            ui.step("Debian packages", |step| workshop.build(None, step))?
-        };
+        let workshop = Workshop::open(&ui)?;
+        let packages = ui.step("Debian packages", |step| workshop.build(None, step))?;
         let suite = target::Targets::load()?
             .find(&target)?
             .suites
@@ -47,39 +51,74 @@ impl Stage {
             target,
             suite,
             packages,
+            workshop,
         })
     }
 
-    /// A machine without anything of ours, where all that our packages depend on is there, and the metadata kept.
+    /// A machine without anything of ours, where all that our packages depend on is there, and the metadata is kept.
     pub(crate) fn ready(&self) -> Result<Machine> {
-        let script = format!(
-            "set -e; {SOURCES}
-             apt-get satisfy -y -q --no-install-recommends \\
-                 \"$(dpkg-deb -f /packages/kernel-rust-metadata*.deb Depends)\" dkms openssl
-             apt-get install -y -q --no-install-recommends -t {} linux-source",
-            self.suite
-        );
-        Machine::fresh(
-            &Setup {
-                name: "ready",
-                target: &self.target,
-                packages: USER,
-                script: &script,
-                files: &[self.packages.deb("kernel-rust-metadata")],
+        let dependencies = self.dependencies(&format!("-t {}", self.suite))?;
+        self.fresh(&[
+            Layer {
+                name: "dependencies",
+                script: &dependencies,
+                files: &[],
             },
-            &self.ui,
-        )
+            Layer {
+                name: "metadata",
+                script: METADATA,
+                files: &[project::checkout().join("kernel-rust-metadata/kernel-rust-metadata")],
+            },
+        ])
+    }
+
+    /// A user's machine with such layers.
+    pub(crate) fn fresh(&self, layers: &[Layer<'_>]) -> Result<Machine> {
+        let setup = Setup {
+            name: "user",
+            target: &self.target,
+            packages: USER,
+            layers,
+        };
+        Machine::fresh(&setup, &self.ui)
+    }
+
+    /// Installs all that our packages need.
+    fn dependencies(&self, suite: &str) -> Result<String> {
+        let control = fs::read_to_string(project::checkout().join("debian/control"))?;
+        let ours: Vec<_> = control
+            .lines()
+            .filter_map(|line| line.strip_prefix("Depends:"))
+            .flat_map(|line| line.split(','))
+            .map(str::trim)
+            .filter(|name| !name.contains('$'))
+            .collect();
+        Ok(format!(
+            "set -e; {SOURCES}
+             apt-get install -y -q --no-install-recommends {} dkms openssl
+             apt-get install -y -q --no-install-recommends {suite} linux-source",
+            ours.join(" ")
+        ))
+    }
+
+    /// Runs a script that must end well, and hands back what it said.
+    pub(crate) fn must(&self, machine: &Machine, script: &str) -> Result<String> {
+        self.ui
+            .step(first_line(script), |step| machine.must(script, step))
+    }
+
+    /// Runs a script, however it ends.
+    pub(crate) fn run(&self, machine: &Machine, script: &str) -> Result<Said> {
+        self.ui
+            .step(first_line(script), |step| machine.run(script, step))
     }
 }
 
-/// The releases of the kernels that are installed.
-pub(crate) fn kernels(machine: &Machine, stage: &Stage) -> Result<Vec<String>> {
-    let text = stage
-        .ui
-        .step("kernels", |step| machine.must("ls /lib/modules", step))?;
-    let kernels: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
-    if kernels.is_empty() {
-        bail!("the machine has no kernel");
-    }
-    Ok(kernels)
+/// Builds the metadata of every kernel, as the tool does when DKMS first needs it.
+const METADATA: &str = "set -e
+    for kernel in $(ls /lib/modules); do sh /packages/kernel-rust-metadata build $kernel; done";
+
+fn first_line(script: &str) -> &str {
+    let line = script.trim().lines().next().unwrap_or_default();
+    line.get(..60).unwrap_or(line)
 }

@@ -4,25 +4,30 @@
 //! Everything happens in clean root file systems of the suite that `KERNEL` names. A part of a name as argument runs
 //! the tests that match, as with any Rust test.
 
+mod life;
 mod machines;
-mod packages_life;
 mod packaging;
+mod refusals;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 /// A test: its name and what it does.
-type Test = (&'static str, fn() -> Result<(), Failed>);
+type Test = (&'static str, fn() -> anyhow::Result<()>);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them use both cores.
     arguments.test_threads = Some(1);
-    let tests: Vec<Test> = [packaging::TESTS, packages_life::TESTS].concat();
+    let tests: Vec<Test> = [packaging::TESTS, life::TESTS, refusals::TESTS].concat();
     let trials = tests
         .into_iter()
-        .map(|(name, test)| Trial::test(name, test))
+        .map(|(name, test)| {
+            Trial::test(name, move || {
+                test().map_err(|error| format!("{error:#}").into())
+            })
+        })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

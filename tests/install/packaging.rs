@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The packages themselves: that they build, twice the same, and what lintian says.
 
+use anyhow::{Result, ensure};
 use fs_err as fs;
-use libtest_mimic::Failed;
 use xtask::package::Workshop;
 use xtask::ui::Ui;
 
@@ -13,7 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("lintian has neither errors nor warnings", lintian),
 ];
 
-fn reproducible() -> Result<(), Failed> {
+fn reproducible() -> Result<()> {
     let ui = Ui::plain();
     let workshop = Workshop::open(&ui)?;
     let build = || ui.step("Debian packages", |step| workshop.build(None, step));
@@ -24,24 +24,20 @@ fn reproducible() -> Result<(), Failed> {
         .collect::<Result<_, _>>()?;
     for (deb, before) in build()?.debs().iter().zip(first) {
         if fs::read(deb)? != before {
-            return Err(format!("{} came out differently", deb.display()).into());
+            anyhow::bail!("{} came out differently", deb.display());
         }
     }
     Ok(())
 }
 
-fn lintian() -> Result<(), Failed> {
+fn lintian() -> Result<()> {
     let ui = Ui::plain();
     let workshop = Workshop::open(&ui)?;
     let said = ui.step("lintian", |step| {
         let packages = workshop.build(None, step)?;
         workshop.lintian(&packages, step)
     })?;
-    if said
-        .lines()
-        .any(|line| line.starts_with("E:") || line.starts_with("W:"))
-    {
-        return Err(said.into());
-    }
+    let bad = |line: &str| line.starts_with("E:") || line.starts_with("W:");
+    ensure!(!said.lines().any(bad), "{said}");
     Ok(())
 }

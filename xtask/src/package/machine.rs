@@ -64,8 +64,7 @@ pub struct Said {
 }
 
 impl Machine {
-    /// A fresh one of a target with the base's packages, after a script that prepared it; both from the cache when they
-    /// are there. `files` are shown to the script in /packages, and it is run again when they change.
+    /// A fresh one, whose layers are taken from the cache when they are there.
     pub fn fresh(recipe: &Setup<'_>, ui: &Ui) -> Result<Machine> {
         host::ensure_kernel(ui)?;
         let cache = Cache::open()?;
@@ -78,10 +77,10 @@ impl Machine {
             .iter()
             .map(|&name| name.to_owned())
             .collect();
-        let name = format!("machine {}-{}", recipe.target, recipe.name);
+        let name = format!("{}: {}", recipe.target, recipe.name);
         let all = packages.join(",");
         let state = format!("{:?}", (&resolved.version, &resolved.tools));
-        let mut inputs = vec![LAYOUT, &all, &state];
+        let mut inputs = vec![LAYOUT.to_owned(), all, state];
         let base = kept(
             &format!("{name}: base"),
             &format!("{}-{}-base", target.name, recipe.name),
@@ -103,23 +102,22 @@ impl Machine {
                 )?)
             },
         )?;
-        let digest = digest(recipe.files)?;
-        inputs.extend([recipe.script, &digest]);
-        let layer = kept(
-            &name,
-            &format!("{}-{}", target.name, recipe.name),
-            &inputs,
-            &cache,
-            ui,
-            |dir, step| {
-                let machine = Machine::on(vec![base.clone()], &cache)?;
-                machine.show(recipe.files)?;
-                machine.must(recipe.script, step)?;
+        let mut lower = vec![base];
+        for layer in recipe.layers {
+            let digest = digest(layer.files)?;
+            inputs.extend([layer.script.to_owned(), digest]);
+            let key = format!("{}-{}", target.name, layer.name);
+            let name = format!("{}: {}", recipe.target, layer.name);
+            let made = kept(&name, &key, &inputs, &cache, ui, |dir, step| {
+                let machine = Machine::on(lower.clone(), &cache)?;
+                machine.show(layer.files)?;
+                machine.must(layer.script, step)?;
                 fs::remove_dir(dir)?;
                 Ok(fs::rename(machine.top.path().join("upper"), dir)?)
-            },
-        )?;
-        Machine::on(vec![layer, base], &cache)
+            })?;
+            lower.insert(0, made);
+        }
+        Machine::on(lower, &cache)
     }
 
     fn on(lower: Vec<PathBuf>, cache: &Cache) -> Result<Machine> {
@@ -145,6 +143,11 @@ impl Machine {
             lower.insert(0, upper);
         }
         Machine::on(lower, &Cache::open()?)
+    }
+
+    /// A variable that every script finds from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Files that are shown in /packages.
@@ -235,15 +238,24 @@ impl Machine {
 /// What a machine is before a test gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    /// What it is called.
+    /// What its base is called.
     pub name: &'a str,
     /// The target whose suites and kernel it has.
     pub target: &'a str,
     /// Packages besides the minimal base.
     pub packages: &'a [&'a str],
     /// What is done to it then.
+    pub layers: &'a [Layer<'a>],
+}
+
+/// What a script does to a machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// The script.
     pub script: &'a str,
-    /// Files that the script finds in /packages.
+    /// Files that it finds in /packages; it is run again when they change.
     pub files: &'a [PathBuf],
 }
 
@@ -251,15 +263,16 @@ pub struct Setup<'a> {
 fn kept(
     name: &str,
     key: &str,
-    inputs: &[&str],
+    inputs: &[String],
     cache: &Cache,
     ui: &Ui,
     make: impl FnOnce(&Path, &Step) -> Result<()>,
 ) -> Result<PathBuf> {
-    match cache.find(KIND, key, inputs) {
+    let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
+    match cache.find(KIND, key, &inputs) {
         Some(dir) => Ok(dir),
         None => ui.step(name, |step| {
-            cache.artefact(KIND, key, inputs, |dir| make(dir, step))
+            cache.artefact(KIND, key, &inputs, |dir| make(dir, step))
         }),
     }
 }

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Builds and installs that end in the middle: killed together with all that they started, or by Ctrl-C, and then
+//! begun again. The second time must be as good as a first one, and purge must still find everything.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use xtask::package::machine::Machine;
+
+use super::Test;
+use super::life::{ensure_installed, ensure_whole, files};
+use super::machines::{RELEASE, Stage};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("dkms killed at any phase begins again", dkms_killed),
+    ("apt killed while the module is built begins again", apt_killed),
+    ("Ctrl-C ends a build, and the next one works", interrupted),
+];
+
+/// Programs that a build runs, one for each phase; each is replaced by one that sends a signal to the process group of its
+/// session and to DKMS, once.
+const PHASES: &[&str] = &["cp", "diff", "bindgen", "rustc", "xz", "depmod"];
+
+/// Puts a program before the real one that, the first time it is reached in a build, ends everything with a signal.
+fn trap(program: &str, signal: &str) -> String {
+    format!(
+        "mkdir -p /usr/local/sbin; cat >/usr/local/sbin/{program} <<'END'
+#!/bin/sh
+if [ -e /armed ] && mv /armed /fired 2>/dev/null; then
+    kill -{signal} -1
+fi
+PATH=/usr/bin:/usr/sbin exec {program} \"$@\"
+END
+chmod +x /usr/local/sbin/{program}; touch /armed"
+    )
+}
+
+/// What stays when all of it is gone again, apart from DKMS's key.
+fn ensure_clean(stage: &Stage, machine: &Machine, before: &BTreeSet<String>) -> Result<()> {
+    let after = files(stage, machine)?;
+    let ours = ["/var/lib/dkms/mok.", "/usr/local/sbin", "/armed", "/fired"];
+    let left: Vec<_> = after
+        .difference(before)
+        .filter(|name| !ours.iter().any(|start| name.starts_with(start)))
+        .collect();
+    ensure!(left.is_empty(), "these are left: {left:?}");
+    Ok(())
+}
+
+fn dkms_killed() -> Result<()> {
+    let stage = Stage::open()?;
+    let version = &stage.packages.version;
+    let ready = stage.ready()?;
+    ready.show(&stage.packages.debs())?;
+    let before = files(&stage, &ready)?;
+    stage.must(
+        &ready,
+        "touch /etc/dkms/no-autoinstall; apt-get install -y -q --no-install-recommends /packages/*.deb; rm /etc/dkms/no-autoinstall",
+    )?;
+    for phase in PHASES {
+        let machine = ready.copy()?;
+        machine.show(&stage.packages.debs())?;
+        stage.must(&machine, &trap(phase, "KILL"))?;
+        // kill -1 ends all but the first process, which waits for the rest.
+        let script = format!("dkms install rmcp/{version} -k $({RELEASE}); test -e /fired");
+        stage.must(&machine, &script)?;
+        stage.must(&machine, &format!("dkms install rmcp/{version} -k $({RELEASE})"))?;
+        ensure_installed(&stage, &machine, version)?;
+        stage.must(&machine, "apt-get purge -y -q rmcp-dkms kernel-rust-metadata")?;
+        ensure_whole(&stage, &machine)?;
+        ensure_clean(&stage, &machine, &before)?;
+    }
+    Ok(())
+}
+
+fn apt_killed() -> Result<()> {
+    let stage = Stage::open()?;
+    let ready = stage.ready()?;
+    let before = files(&stage, &ready)?;
+    for phase in ["cp", "rustc", "depmod"] {
+        let machine = ready.copy()?;
+        machine.show(&stage.packages.debs())?;
+        stage.must(&machine, &trap(phase, "KILL"))?;
+        stage.must(
+            &machine,
+            "apt-get install -y -q --no-install-recommends /packages/*.deb; test -e /fired",
+        )?;
+        stage.must(&machine, "dpkg --configure -a && apt-get install -y -q -f")?;
+        ensure_installed(&stage, &machine, &stage.packages.version)?;
+        stage.must(&machine, "apt-get purge -y -q rmcp-dkms kernel-rust-metadata")?;
+        ensure_whole(&stage, &machine)?;
+        ensure_clean(&stage, &machine, &before)?;
+    }
+    Ok(())
+}
+
+fn interrupted() -> Result<()> {
+    let stage = Stage::open()?;
+    let version = &stage.packages.version;
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    stage.must(
+        &machine,
+        "touch /etc/dkms/no-autoinstall; apt-get install -y -q --no-install-recommends /packages/*.deb; rm /etc/dkms/no-autoinstall",
+    )?;
+    stage.must(&machine, &trap("rustc", "INT"))?;
+    stage.must(&machine, &format!("trap '' INT; dkms install rmcp/{version} -k $({RELEASE}); test -e /fired"))?;
+    let left = stage.must(&machine, "find /lib/modules -name 'rmcp.ko*'")?;
+    ensure!(left.trim().is_empty(), "{left}");
+    stage.must(&machine, &format!("dkms install rmcp/{version} -k $({RELEASE})"))?;
+    ensure_installed(&stage, &machine, version)
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The life of the package on a machine whose kernel has Rust: installed, upgraded, removed, purged.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::package::machine::Machine;
+
+use super::Test;
+use super::machines::{RELEASE, Stage};
+
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "a fresh install builds, signs and installs the module",
+        install,
+    ),
+    (
+        "rmcp is loaded before amdgpu, and both from the initramfs",
+        order,
+    ),
+    (
+        "an upgrade brings the new version and keeps edited options",
+        upgrade,
+    ),
+    ("a reinstall is as good as new", reinstall),
+    ("remove takes the module away and keeps options", remove),
+    ("purge leaves no file behind", purge),
+    (
+        "removing the kernel removes module and metadata",
+        kernel_removed,
+    ),
+];
+
+/// With amdgpu in the initramfs, as on many machines.
+pub(crate) const INSTALL: &str = "set -e; echo amdgpu >>/etc/initramfs-tools/modules
+    apt-get install -y -q --no-install-recommends /packages/*.deb";
+
+/// A ready machine with our packages.
+fn installed(stage: &Stage) -> Result<(Machine, String)> {
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    let said = stage.must(&machine, INSTALL)?;
+    Ok((machine, said))
+}
+
+/// What `dkms status` says of rmcp.
+pub(crate) fn status(stage: &Stage, machine: &Machine) -> Result<String> {
+    let said = stage.must(machine, "dkms status rmcp")?;
+    Ok(said.trim().to_owned())
+}
+
+/// That the version is installed for the one kernel.
+pub(crate) fn ensure_installed(stage: &Stage, machine: &Machine, version: &str) -> Result<()> {
+    let release = stage.must(machine, RELEASE)?;
+    let expected = format!("rmcp/{version}, {}, x86_64: installed", release.trim());
+    let status = status(stage, machine)?;
+    ensure!(
+        status == expected,
+        "dkms says {status:?}, expected {expected:?}"
+    );
+    ensure_whole(stage, machine)
+}
+
+/// That dpkg knows of nothing half-done.
+pub(crate) fn ensure_whole(stage: &Stage, machine: &Machine) -> Result<()> {
+    let audit = stage.must(machine, "dpkg --audit; apt-get check -q")?;
+    ensure!(
+        !audit.contains("rmcp") && !audit.contains("not fully"),
+        "{audit}"
+    );
+    let states = stage.must(
+        machine,
+        "dpkg-query -W -f '${db:Status-Abbrev}|${Package}\\n'",
+    )?;
+    for line in states.lines() {
+        let state = line.split('|').next().unwrap_or_default().trim();
+        ensure!(matches!(state, "ii" | "rc" | "un"), "dpkg left {line}");
+    }
+    Ok(())
+}
+
+/// The names in an initramfs.
+fn initramfs(stage: &Stage, machine: &Machine) -> Result<String> {
+    stage.must(
+        machine,
+        &format!("lsinitramfs /boot/initrd.img-$({RELEASE})"),
+    )
+}
+
+fn install() -> Result<()> {
+    let stage = Stage::open()?;
+    let (machine, said) = installed(&stage)?;
+    ensure!(!said.contains("WARN"), "{said}");
+    ensure_installed(&stage, &machine, &stage.packages.version)?;
+    // The kernel's own module says what a module of this kernel looks like.
+    let vermagic = |module: &str| {
+        stage.must(
+            &machine,
+            &format!("modinfo -k $({RELEASE}) -F vermagic {module}"),
+        )
+    };
+    ensure!(vermagic("rmcp")? == vermagic("amdgpu")?);
+    let signer = stage.must(&machine, &format!("modinfo -k $({RELEASE}) -F signer rmcp"))?;
+    ensure!(signer.trim() == "DKMS module signing key", "{signer}");
+    let file = stage.must(
+        &machine,
+        &format!("modinfo -k $({RELEASE}) -F filename rmcp"),
+    )?;
+    ensure!(file.contains("/updates/dkms/rmcp.ko"), "{file}");
+    stage.must(&machine, "test -s /usr/share/man/man4/rmcp.4.gz")?;
+    Ok(())
+}
+
+fn order() -> Result<()> {
+    let stage = Stage::open()?;
+    let (machine, _) = installed(&stage)?;
+    let loads = stage.must(
+        &machine,
+        &format!("modprobe --set-version $({RELEASE}) --show-depends amdgpu"),
+    )?;
+    let position = |word: &str| {
+        loads
+            .find(word)
+            .with_context(|| format!("no {word} in {loads}"))
+    };
+    ensure!(position("/rmcp.ko")? < position("/amdgpu.ko")?, "{loads}");
+    let names = initramfs(&stage, &machine)?;
+    for name in [
+        "/rmcp.ko",
+        "/amdgpu.ko",
+        "etc/modprobe.d/rmcp.conf",
+        "lib/modprobe.d/rmcp-dkms.conf",
+    ] {
+        ensure!(names.contains(name), "the initramfs holds no {name}");
+    }
+    Ok(())
+}
+
+fn upgrade() -> Result<()> {
+    let stage = Stage::open()?;
+    let earlier = stage.ui.step("an earlier version", |step| {
+        stage.workshop.build(Some("0.0.9"), step)
+    })?;
+    let machine = stage.ready()?;
+    machine.show(&earlier.debs())?;
+    stage.must(&machine, INSTALL)?;
+    ensure_installed(&stage, &machine, "0.0.9")?;
+    stage.must(
+        &machine,
+        "rm /packages/*; echo 'options rmcp mtype=keep' >>/etc/modprobe.d/rmcp.conf",
+    )?;
+    machine.show(&stage.packages.debs())?;
+    stage.must(
+        &machine,
+        "apt-get install -y -q --no-install-recommends /packages/*.deb",
+    )?;
+    ensure_installed(&stage, &machine, &stage.packages.version)?;
+    stage.must(&machine, "grep -q '^options rmcp mtype=keep' /etc/modprobe.d/rmcp.conf && test ! -e /usr/src/rmcp-0.0.9")?;
+    Ok(())
+}
+
+fn reinstall() -> Result<()> {
+    let stage = Stage::open()?;
+    let (machine, _) = installed(&stage)?;
+    stage.must(
+        &machine,
+        "apt-get install -y -q --reinstall /packages/rmcp-dkms*.deb",
+    )?;
+    ensure_installed(&stage, &machine, &stage.packages.version)
+}
+
+fn remove() -> Result<()> {
+    let stage = Stage::open()?;
+    let (machine, _) = installed(&stage)?;
+    stage.must(
+        &machine,
+        "echo '# mine' >>/etc/modprobe.d/rmcp.conf; apt-get remove -y -q rmcp-dkms",
+    )?;
+    stage.must(&machine, "grep -q '# mine' /etc/modprobe.d/rmcp.conf")?;
+    ensure!(status(&stage, &machine)?.is_empty());
+    let loads = stage.must(
+        &machine,
+        &format!("modprobe --set-version $({RELEASE}) --show-depends amdgpu"),
+    )?;
+    ensure!(
+        loads.contains("/amdgpu.ko") && !loads.contains("rmcp"),
+        "{loads}"
+    );
+    let names = initramfs(&stage, &machine)?;
+    ensure!(
+        names.contains("/amdgpu.ko") && !names.contains("rmcp.ko"),
+        "the initramfs still holds rmcp.ko"
+    );
+    ensure_whole(&stage, &machine)
+}
+
+/// Every file of the machine, without what programs keep for themselves.
+pub(crate) fn files(stage: &Stage, machine: &Machine) -> Result<BTreeSet<String>> {
+    let text = stage.must(
+        machine,
+        "find / -xdev \\( -path /packages -o -path /var/cache -o -path /var/log -o -path /var/lib/apt -o -path /var/lib/dpkg \\
+             -o -path /tmp -o -path /run -o -path /dev -o -path /proc \\) -prune -o -print",
+    )?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn purge() -> Result<()> {
+    let stage = Stage::open()?;
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    let before = files(&stage, &machine)?;
+    stage.must(&machine, INSTALL)?;
+    let between = files(&stage, &machine)?;
+    ensure!(
+        between
+            .difference(&before)
+            .any(|name| name.ends_with("/updates/dkms/rmcp.ko.xz"))
+    );
+    stage.must(
+        &machine,
+        "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
+    )?;
+    let after = files(&stage, &machine)?;
+    // The key with which DKMS signs every module is DKMS's.
+    let left: Vec<_> = after
+        .difference(&before)
+        .filter(|name| !name.starts_with("/var/lib/dkms/mok."))
+        .collect();
+    ensure!(left.is_empty(), "these are left: {left:?}");
+    ensure!(
+        !initramfs(&stage, &machine)?.contains("rmcp"),
+        "the initramfs still holds something of rmcp"
+    );
+    let words = stage.run(
+        &machine,
+        "grep -rl rmcp /etc /var/lib/dpkg/info /var/lib/dpkg/triggers /lib/modules/*/modules.*",
+    )?;
+    ensure!(words.text.trim().is_empty(), "{}", words.text);
+    ensure_whole(&stage, &machine)
+}
+
+fn kernel_removed() -> Result<()> {
+    let stage = Stage::open()?;
+    let (machine, _) = installed(&stage)?;
+    let release = stage.must(&machine, RELEASE)?;
+    let release = release.trim();
+    stage.must(
+        &machine,
+        &format!("apt-get purge -y -q '^linux-(image|headers|binary|modules|base)-{release}$' linux-image-amd64 linux-headers-amd64"),
+    )?;
+    let left = stage.must(
+        &machine,
+        &format!("find /lib/modules/{release} /var/lib/dkms/rmcp /var/lib/kernel-rust-metadata -name '*{release}*' -o -name 'rmcp.ko*'; true"),
+    )?;
+    let left: Vec<_> = left
+        .lines()
+        .filter(|line| !line.starts_with("find:"))
+        .collect();
+    ensure!(left.is_empty(), "these are left: {left:?}");
+    ensure_whole(&stage, &machine)
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What happens where rmcp cannot be built: by hand, one sentence with the cure and a status; under dpkg, the same
+//! sentence, the kernel is skipped, and every package is whole.
+
+use anyhow::{Result, ensure};
+use xtask::package::machine::Machine;
+
+use super::Test;
+use super::life::{ensure_installed, ensure_whole, status};
+use super::machines::{RELEASE, Stage};
+
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "without the kernel's source a build is refused, and made up for when it arrives",
+        no_source,
+    ),
+    ("another rustc is refused, with both versions", other_rustc),
+    (
+        "the kernel's rustc is found behind another one in PATH",
+        rustc_behind,
+    ),
+    (
+        "without rust-src, bindgen or libclang a build is refused",
+        no_tools,
+    ),
+    ("a full disk is refused before anything is built", full_disk),
+    ("what does not compile leaves dpkg whole", does_not_compile),
+];
+
+/// Takes the metadata away, so that it has to be built.
+const FORGET: &str = "rm -rf /var/lib/kernel-rust-metadata";
+
+/// What is expected of a machine on which something is amiss: `dkms install` by hand fails with the status and a
+/// sentence that holds the words; installing the package ends well and says the same.
+fn refused(stage: &Stage, machine: &Machine, code: i32, words: &[&str]) -> Result<()> {
+    machine.show(&stage.packages.debs())?;
+    let said = stage.run(
+        machine,
+        "apt-get install -y -q --no-install-recommends --allow-downgrades /packages/*.deb",
+    )?;
+    ensure!(
+        said.status == Some(0),
+        "apt ended with {:?}:\n{}",
+        said.status,
+        said.text
+    );
+    let sentence = |text: &str| {
+        text.lines()
+            .any(|line| line.starts_with("rmcp: ") && words.iter().all(|word| line.contains(word)))
+    };
+    ensure!(
+        sentence(&said.text),
+        "apt does not say {words:?}:\n{}",
+        said.text
+    );
+    ensure!(
+        said.text.contains("dkms install rmcp/"),
+        "no command that mends it:\n{}",
+        said.text
+    );
+    ensure_whole(stage, machine)?;
+    by_hand(stage, machine, code, words)
+}
+
+/// The same for `dkms install` alone.
+fn by_hand(stage: &Stage, machine: &Machine, code: i32, words: &[&str]) -> Result<()> {
+    let said = stage.run(
+        machine,
+        &format!(
+            "dkms install rmcp/{} -k $({RELEASE})",
+            stage.packages.version
+        ),
+    )?;
+    ensure!(
+        said.status == Some(code),
+        "dkms ended with {:?}:\n{}",
+        said.status,
+        said.text
+    );
+    let sentence = said
+        .text
+        .lines()
+        .any(|line| line.starts_with("rmcp: ") && words.iter().all(|word| line.contains(word)));
+    ensure!(sentence, "dkms does not say {words:?}:\n{}", said.text);
+    let status = status(stage, machine)?;
+    ensure!(
+        status == format!("rmcp/{}: added", stage.packages.version),
+        "dkms says {status:?}"
+    );
+    let left = stage.must(machine, "find /lib/modules -name 'rmcp.ko*'; ls /var/tmp")?;
+    ensure!(left.trim().is_empty(), "these are left: {left}");
+    Ok(())
+}
+
+fn no_source() -> Result<()> {
+    let stage = Stage::open()?;
+    let machine = stage.ready()?;
+    // Kept aside: it stands for what a build would make in ninety seconds.
+    stage.must(
+        &machine,
+        "mv /var/lib/kernel-rust-metadata /var/lib/aside; apt-get purge -y -q '^linux-source.*'",
+    )?;
+    refused(&stage, &machine, 4, &["apt install linux-source-"])?;
+    stage.must(&machine, "mv /var/lib/aside /var/lib/kernel-rust-metadata")?;
+    stage.must(
+        &machine,
+        &format!(
+            "apt-get install -y -q --no-install-recommends -t {} linux-source",
+            stage.suite
+        ),
+    )?;
+    ensure_installed(&stage, &machine, &stage.packages.version)
+}
+
+/// A rustc of another version, which says so.
+const OTHER: &str = "printf '#!/bin/sh\\necho \"rustc 1.70.0 (90c541806 2023-05-31)\"\\n' >";
+
+fn other_rustc() -> Result<()> {
+    let stage = Stage::open()?;
+    let machine = stage.ready()?;
+    stage.must(&machine, &format!("{OTHER}/tmp/rustc; rm /usr/bin/rustc; cp /tmp/rustc /usr/bin/rustc; chmod +x /usr/bin/rustc; rm -rf /usr/lib/rust-*/bin"))?;
+    let wanted = stage.must(
+        &machine,
+        &format!("grep CONFIG_RUSTC_VERSION_TEXT /lib/modules/$({RELEASE})/build/.config"),
+    )?;
+    let wanted = wanted
+        .trim()
+        .trim_end_matches('"')
+        .rsplit('"')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    refused(&stage, &machine, 5, &["1.70.0", &wanted])
+}
+
+fn rustc_behind() -> Result<()> {
+    let stage = Stage::open()?;
+    let machine = stage.ready()?;
+    stage.must(
+        &machine,
+        &format!("{OTHER}/usr/local/bin/rustc; chmod +x /usr/local/bin/rustc"),
+    )?;
+    machine.show(&stage.packages.debs())?;
+    stage.must(
+        &machine,
+        "apt-get install -y -q --no-install-recommends /packages/*.deb",
+    )?;
+    ensure_installed(&stage, &machine, &stage.packages.version)
+}
+
+fn no_tools() -> Result<()> {
+    let stage = Stage::open()?;
+    for (missing, words) in [
+        (
+            "rm -r /usr/lib/rustlib/src /usr/src/rustc-*; rm -rf /usr/lib/rust-*/lib/rustlib/src",
+            "rust-src",
+        ),
+        ("rm /usr/bin/bindgen", "apt install bindgen"),
+        (
+            "find /usr/lib -name 'libclang*.so*' -delete",
+            "libclang-dev",
+        ),
+    ] {
+        let machine = stage.ready()?;
+        stage.must(&machine, &format!("{FORGET}; {missing}"))?;
+        refused(&stage, &machine, 4, &[words])?;
+    }
+    Ok(())
+}
+
+fn full_disk() -> Result<()> {
+    let stage = Stage::open()?;
+    let machine = stage.ready()?;
+    stage.must(&machine, FORGET)?;
+    machine.show(&stage.packages.debs())?;
+    let said = stage.run(
+        &machine,
+        "mount -t tmpfs -o size=100m tmpfs /var/tmp
+         apt-get install -y -q --no-install-recommends /packages/*.deb && ls -A /var/tmp | wc -l",
+    )?;
+    ensure!(
+        said.status == Some(0),
+        "apt ended with {:?}:\n{}",
+        said.status,
+        said.text
+    );
+    ensure!(
+        said.text.contains("rmcp: ") && said.text.contains("/var/tmp") && said.text.contains("MiB"),
+        "{}",
+        said.text
+    );
+    ensure!(
+        said.text.trim_end().ends_with("\n0"),
+        "something is left in /var/tmp:\n{}",
+        said.text
+    );
+    ensure_whole(&stage, &machine)?;
+    // DKMS's own folder has no room even for the sources.
+    let said = stage.run(
+        &machine,
+        &format!(
+            "mkdir -p /var/lib/dkms/rmcp && cp -a /var/lib/dkms/rmcp /tmp/ && mount -t tmpfs -o size=64k tmpfs /var/lib/dkms/rmcp
+             cp -a /tmp/rmcp/. /var/lib/dkms/rmcp/; DPKG_MAINTSCRIPT_NAME=postinst dkms install rmcp/{} -k $({RELEASE})",
+            stage.packages.version
+        ),
+    )?;
+    ensure!(
+        said.status == Some(77),
+        "dkms ended with {:?}:\n{}",
+        said.status,
+        said.text
+    );
+    ensure!(
+        said.text
+            .contains("could not be copied to /var/lib/dkms/rmcp"),
+        "{}",
+        said.text
+    );
+    Ok(())
+}
+
+fn does_not_compile() -> Result<()> {
+    let stage = Stage::open()?;
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    // As under a kernel whose interface has changed: the source that dpkg unpacks is broken before it is configured.
+    stage.must(
+        &machine,
+        "dpkg --unpack /packages/*.deb && echo 'fn broken( {' >>/usr/src/rmcp-*/rmcp.rs && dpkg --configure -a",
+    )?;
+    ensure_whole(&stage, &machine)?;
+    by_hand(&stage, &machine, 10, &["does not compile", "make.log"])
+}
