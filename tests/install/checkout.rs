@@ -11,8 +11,14 @@ use super::life::{ensure_installed, files, status};
 use super::machines::{RELEASE, Stage};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("dkms add and install from a checkout, and remove without a trace", from_checkout),
-    ("a used checkout is added without what cargo and make left", used),
+    (
+        "dkms add and install from a checkout, and remove without a trace",
+        from_checkout,
+    ),
+    (
+        "a used checkout is added without what cargo and make left",
+        used,
+    ),
     ("make dkms installs from a checkout", make_dkms),
 ];
 
@@ -28,9 +34,15 @@ fn from_checkout() -> Result<()> {
     let machine = with_checkout(&stage)?;
     let version = &stage.packages.version;
     let before = files(&stage, &machine)?;
-    stage.must(&machine, &format!("cd /packages/rmcp && dkms add . && dkms install rmcp/{version} -k $({RELEASE})"))?;
+    stage.must(
+        &machine,
+        &format!("cd /packages/rmcp && dkms add . && dkms install rmcp/{version} -k $({RELEASE})"),
+    )?;
     ensure_installed(&stage, &machine, version)?;
-    stage.must(&machine, &format!("dkms remove rmcp/{version} --all && rm -r /usr/src/rmcp-{version}"))?;
+    stage.must(
+        &machine,
+        &format!("dkms remove rmcp/{version} --all && rm -r /usr/src/rmcp-{version}"),
+    )?;
     let after = files(&stage, &machine)?;
     let left: Vec<_> = after
         .difference(&before)
@@ -52,7 +64,10 @@ fn used() -> Result<()> {
     let version = &stage.packages.version;
     let checkout = machine.packages().join("rmcp");
     for (name, text) in [
-        ("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"),
+        (
+            "target/CACHEDIR.TAG",
+            "Signature: 8a477f597d28d172789f06886806bc55",
+        ),
         ("target/debug/big", "x"),
         ("rmcp.o", "made for another kernel"),
         ("src/hook/bindings_generated.rs", "made for another kernel"),
@@ -62,10 +77,19 @@ fn used() -> Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(&checkout))?;
         fs::write(path, text)?;
     }
-    stage.must(&machine, &format!("cd /packages/rmcp && dkms add . && dkms install rmcp/{version} -k $({RELEASE})"))?;
+    stage.must(
+        &machine,
+        &format!("cd /packages/rmcp && dkms add . && dkms install rmcp/{version} -k $({RELEASE})"),
+    )?;
     ensure_installed(&stage, &machine, version)?;
-    stage.must(&machine, &format!("test ! -e /usr/src/rmcp-{version}/target"))?;
-    ensure!(checkout.join("target/debug/big").exists(), "the checkout itself lost what cargo built");
+    stage.must(
+        &machine,
+        &format!("test ! -e /usr/src/rmcp-{version}/target"),
+    )?;
+    ensure!(
+        checkout.join("target/debug/big").exists(),
+        "the checkout itself lost what cargo built"
+    );
     Ok(())
 }
 
@@ -79,7 +103,10 @@ fn make_dkms() -> Result<()> {
     stage.must(&machine, &script)?;
     ensure_installed(&stage, &machine, &stage.packages.version)?;
     let size = stage.must(&machine, "du -sk /usr/src/rmcp-* | cut -f 1")?;
-    ensure!(size.trim().parse::<u32>()? < 2000, "DKMS was given {size} kB");
+    ensure!(
+        size.trim().parse::<u32>()? < 2000,
+        "DKMS was given {size} kB"
+    );
     ensure!(status(&stage, &machine)?.ends_with("installed"));
     Ok(())
 }

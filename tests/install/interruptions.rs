@@ -13,23 +13,38 @@ use super::machines::{RELEASE, Stage};
 
 pub(crate) const TESTS: &[Test] = &[
     ("dkms killed at any phase begins again", dkms_killed),
-    ("apt killed while the module is built begins again", apt_killed),
+    (
+        "apt killed while the module is built begins again",
+        apt_killed,
+    ),
     ("Ctrl-C ends a build, and the next one works", interrupted),
 ];
 
-/// Programs that a build runs, one for each phase; each is replaced by one that sends a signal to the process group of its
-/// session and to DKMS, once.
-const PHASES: &[&str] = &["cp", "diff", "bindgen", "rustc", "xz", "depmod"];
+/// Programs that a build runs, each in another phase: the source is copied, looked at, compiled (bindgen, linker), the module
+/// is compressed, put into place, and made known.
+const PHASES: &[&str] = &[
+    "cp",
+    "diff",
+    "bindgen",
+    "x86_64-linux-gnu-ld",
+    "xz",
+    "mv",
+    "depmod",
+];
 
-/// Puts a program before the real one that, the first time it is reached in a build, ends everything with a signal.
+/// Puts a program before the real one that, the first time it is reached, sends a signal to every process but the machine's
+/// first one, which is the shell that runs the test's script.
 fn trap(program: &str, signal: &str) -> String {
     format!(
         "mkdir -p /usr/local/sbin; cat >/usr/local/sbin/{program} <<'END'
 #!/bin/sh
-if [ -e /armed ] && mv /armed /fired 2>/dev/null; then
+PATH=/usr/bin:/usr/sbin
+if [ -e /armed ]; then
+    mv /armed /fired
     kill -{signal} -1
+    kill -{signal} $$
 fi
-PATH=/usr/bin:/usr/sbin exec {program} \"$@\"
+exec {program} \"$@\"
 END
 chmod +x /usr/local/sbin/{program}; touch /armed"
     )
@@ -61,12 +76,17 @@ fn dkms_killed() -> Result<()> {
         let machine = ready.copy()?;
         machine.show(&stage.packages.debs())?;
         stage.must(&machine, &trap(phase, "KILL"))?;
-        // kill -1 ends all but the first process, which waits for the rest.
         let script = format!("dkms install rmcp/{version} -k $({RELEASE}); test -e /fired");
         stage.must(&machine, &script)?;
-        stage.must(&machine, &format!("dkms install rmcp/{version} -k $({RELEASE})"))?;
+        stage.must(
+            &machine,
+            &format!("dkms install rmcp/{version} -k $({RELEASE})"),
+        )?;
         ensure_installed(&stage, &machine, version)?;
-        stage.must(&machine, "apt-get purge -y -q rmcp-dkms kernel-rust-metadata")?;
+        stage.must(
+            &machine,
+            "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
+        )?;
         ensure_whole(&stage, &machine)?;
         ensure_clean(&stage, &machine, &before)?;
     }
@@ -77,7 +97,7 @@ fn apt_killed() -> Result<()> {
     let stage = Stage::open()?;
     let ready = stage.ready()?;
     let before = files(&stage, &ready)?;
-    for phase in ["cp", "rustc", "depmod"] {
+    for phase in ["cp", "bindgen", "depmod"] {
         let machine = ready.copy()?;
         machine.show(&stage.packages.debs())?;
         stage.must(&machine, &trap(phase, "KILL"))?;
@@ -87,7 +107,10 @@ fn apt_killed() -> Result<()> {
         )?;
         stage.must(&machine, "dpkg --configure -a && apt-get install -y -q -f")?;
         ensure_installed(&stage, &machine, &stage.packages.version)?;
-        stage.must(&machine, "apt-get purge -y -q rmcp-dkms kernel-rust-metadata")?;
+        stage.must(
+            &machine,
+            "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
+        )?;
         ensure_whole(&stage, &machine)?;
         ensure_clean(&stage, &machine, &before)?;
     }
@@ -103,10 +126,16 @@ fn interrupted() -> Result<()> {
         &machine,
         "touch /etc/dkms/no-autoinstall; apt-get install -y -q --no-install-recommends /packages/*.deb; rm /etc/dkms/no-autoinstall",
     )?;
-    stage.must(&machine, &trap("rustc", "INT"))?;
-    stage.must(&machine, &format!("trap '' INT; dkms install rmcp/{version} -k $({RELEASE}); test -e /fired"))?;
+    stage.must(&machine, &trap("bindgen", "INT"))?;
+    stage.must(
+        &machine,
+        &format!("dkms install rmcp/{version} -k $({RELEASE}); test -e /fired"),
+    )?;
     let left = stage.must(&machine, "find /lib/modules -name 'rmcp.ko*'")?;
     ensure!(left.trim().is_empty(), "{left}");
-    stage.must(&machine, &format!("dkms install rmcp/{version} -k $({RELEASE})"))?;
+    stage.must(
+        &machine,
+        &format!("dkms install rmcp/{version} -k $({RELEASE})"),
+    )?;
     ensure_installed(&stage, &machine, version)
 }

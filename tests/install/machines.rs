@@ -17,7 +17,7 @@ const USER: &[&str] = &[
 ];
 
 /// From then on as on a user's machine: packages of other suites only when asked for.
-pub(crate) const SOURCES: &str = "rm /etc/apt/preferences.d/rmcp && apt-get update";
+const SOURCES: &str = "rm /etc/apt/preferences.d/rmcp && apt-get update";
 
 /// Prints the release of the machine's kernel.
 pub(crate) const RELEASE: &str = "ls /lib/modules | head -n 1";
@@ -25,9 +25,9 @@ pub(crate) const RELEASE: &str = "ls /lib/modules | head -n 1";
 /// What all tests share.
 pub(crate) struct Stage {
     pub(crate) ui: Ui,
-    /// The target's name.
+    /// The name of the target that `KERNEL` names.
     pub(crate) target: String,
-    /// How apt is told to take what belongs to the kernel: `-t trixie-backports`.
+    /// The suite that its kernel comes from, as apt's option -t takes it.
     pub(crate) suite: String,
     pub(crate) packages: Packages,
     /// Builds packages, and keeps other runs away from the cache.
@@ -40,12 +40,7 @@ impl Stage {
         let target = target::chosen("");
         let workshop = Workshop::open(&ui)?;
         let packages = ui.step("Debian packages", |step| workshop.build(None, step))?;
-        let suite = target::Targets::load()?
-            .find(&target)?
-            .suites
-            .last()
-            .cloned()
-            .context("a target without suites")?;
+        let suite = suite(&target)?;
         Ok(Stage {
             ui,
             target,
@@ -57,8 +52,13 @@ impl Stage {
 
     /// A machine without anything of ours, where all that our packages depend on is there, and the metadata is kept.
     pub(crate) fn ready(&self) -> Result<Machine> {
-        let dependencies = self.dependencies(&format!("-t {}", self.suite))?;
-        self.fresh(&[
+        self.ready_for(&self.target)
+    }
+
+    /// The same for another target.
+    pub(crate) fn ready_for(&self, target: &str) -> Result<Machine> {
+        let dependencies = Self::dependencies(&suite(target)?)?;
+        let layers = [
             Layer {
                 name: "dependencies",
                 script: &dependencies,
@@ -69,14 +69,24 @@ impl Stage {
                 script: METADATA,
                 files: &[project::checkout().join("kernel-rust-metadata/kernel-rust-metadata")],
             },
-        ])
+        ];
+        self.machine(target, &layers)
     }
 
-    /// A user's machine with such layers.
-    pub(crate) fn fresh(&self, layers: &[Layer<'_>]) -> Result<Machine> {
+    /// A user's machine of a target, without anything that our packages need.
+    pub(crate) fn user(&self, target: &str) -> Result<Machine> {
+        let layers = [Layer {
+            name: "sources",
+            script: SOURCES,
+            files: &[],
+        }];
+        self.machine(target, &layers)
+    }
+
+    fn machine(&self, target: &str, layers: &[Layer<'_>]) -> Result<Machine> {
         let setup = Setup {
             name: "user",
-            target: &self.target,
+            target,
             packages: USER,
             layers,
         };
@@ -84,7 +94,7 @@ impl Stage {
     }
 
     /// Installs all that our packages need.
-    fn dependencies(&self, suite: &str) -> Result<String> {
+    fn dependencies(suite: &str) -> Result<String> {
         let control = fs::read_to_string(project::checkout().join("debian/control"))?;
         let ours: Vec<_> = control
             .lines()
@@ -96,7 +106,7 @@ impl Stage {
         Ok(format!(
             "set -e; {SOURCES}
              apt-get install -y -q --no-install-recommends {} dkms openssl
-             apt-get install -y -q --no-install-recommends {suite} linux-source",
+             apt-get install -y -q --no-install-recommends -t {suite} linux-source",
             ours.join(" ")
         ))
     }
@@ -112,6 +122,16 @@ impl Stage {
         self.ui
             .step(first_line(script), |step| machine.run(script, step))
     }
+}
+
+/// The suite that a target's kernel comes from.
+fn suite(target: &str) -> Result<String> {
+    let target = target::Targets::load()?.find(target)?;
+    target
+        .suites
+        .last()
+        .cloned()
+        .context("a target without suites")
 }
 
 /// Builds the metadata of every kernel, as the tool does when DKMS first needs it.

@@ -4,6 +4,9 @@
 //! Everything happens in clean root file systems of the suite that `KERNEL` names. A part of a name as argument runs
 //! the tests that match, as with any Rust test.
 
+mod checkout;
+mod interruptions;
+mod kernels;
 mod life;
 mod machines;
 mod packaging;
@@ -12,6 +15,7 @@ mod refusals;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use xtask::target;
 
 /// A test: its name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
@@ -20,7 +24,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them use both cores.
     arguments.test_threads = Some(1);
-    let tests: Vec<Test> = [packaging::TESTS, life::TESTS, refusals::TESTS].concat();
+    let mut tests = [packaging::TESTS, life::TESTS, checkout::TESTS].concat();
+    // What does not depend on the suite is shown on one of them.
+    if target::chosen("") == kernels::BACKPORTS {
+        tests.extend([kernels::TESTS, refusals::TESTS, interruptions::TESTS].concat());
+    }
     let trials = tests
         .into_iter()
         .map(|(name, test)| {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use sha2::{Digest, Sha256};
 
-use crate::apt;
+use crate::apt::{self, Resolved};
 use crate::cache::{Cache, Scratch};
 use crate::disk::hex;
 use crate::host;
@@ -257,6 +257,13 @@ pub struct Layer<'a> {
     pub script: &'a str,
     /// Files that it finds in /packages; it is run again when they change.
     pub files: &'a [PathBuf],
+}
+
+/// What the archive says of a target's kernel.
+pub fn kernel(target: &str, ui: &Ui) -> Result<Resolved> {
+    let targets = Targets::load()?;
+    let target = targets.find(target)?;
+    Ok(apt::resolve(&targets, &target, false, &Cache::open()?, ui)?.1)
 }
 
 /// A layer in the cache, made when it is not there.
