@@ -14,6 +14,7 @@ pub mod disk;
 pub mod fuzz;
 pub mod guest_bin;
 pub mod host;
+pub mod installed;
 pub mod kernel;
 pub mod map;
 pub mod metadata;

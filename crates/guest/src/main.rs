@@ -3,7 +3,7 @@
 //!
 //! Started with the argument `storm` it is one of the processes of a storm instead (see [`storm`]), with `process` one
 //! that takes the same requests as PID 1 (see [`process`]), with `enter` one that becomes another program (see
-//! [`session`]). PID 1 has a single thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
+//! [`session`]), with `service` an ordinary service of a whole Debian (see [`service`]). PID 1 has a single thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
 //! host sees QEMU end instead of waiting.
 
 mod count;
@@ -19,6 +19,7 @@ mod power;
 mod process;
 mod root;
 mod serve;
+mod service;
 mod session;
 mod setup;
 mod storm;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         }
         if first == session::ARGUMENT {
             return session::child(rest);
+        }
+        if first == service::ARGUMENT {
+            return service::run();
         }
     }
     if std::process::id() != 1 {

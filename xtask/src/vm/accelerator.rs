@@ -17,7 +17,7 @@ use crate::qemu::Qemu;
 
 /// How QEMU runs the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accelerator {
+pub(crate) enum Accelerator {
     /// On the host's CPU.
     Kvm,
     /// Translated.
@@ -28,7 +28,7 @@ pub(super) enum Accelerator {
 
 impl Accelerator {
     /// What to try, in order.
-    pub(super) fn candidates(qemu: &Qemu) -> &'static [Accelerator] {
+    pub(crate) fn candidates(qemu: &Qemu) -> &'static [Accelerator] {
         let present = OpenOptions::new()
             .read(true)
             .write(true)
@@ -43,18 +43,18 @@ impl Accelerator {
     }
 
     /// The only one that counts instructions.
-    pub(super) fn counting() -> &'static [Accelerator] {
+    pub(crate) fn counting() -> &'static [Accelerator] {
         &[Self::Counting]
     }
 
     /// Leaves the note that KVM does not work here.
-    pub(super) fn note_failure(qemu: &Qemu) {
+    pub(crate) fn note_failure(qemu: &Qemu) {
         // Without the note the next boot only tries again.
         let _ = fs::write(note(), stamp(qemu));
     }
 
     /// QEMU's words for it.
-    pub(super) fn arguments(self) -> &'static [&'static str] {
+    pub(crate) fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kvm => &["-accel", "kvm", "-cpu", "host", "-smp", "2"],
             Self::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"],
@@ -75,7 +75,7 @@ impl Accelerator {
     }
 
     /// How many times longer than usual the guest takes for something.
-    pub(super) fn patience(self) -> u32 {
+    pub(crate) fn patience(self) -> u32 {
         match self {
             Self::Kvm | Self::Tcg => 1,
             Self::Counting => 5,
@@ -83,7 +83,7 @@ impl Accelerator {
     }
 
     /// How long a boot may take: under TCG on a busy machine, or until a silent KVM is given up.
-    pub(super) fn boot_limit(self) -> Duration {
+    pub(crate) fn boot_limit(self) -> Duration {
         self.patience()
             * Duration::from_secs(match self {
                 Self::Kvm => 20,

@@ -38,7 +38,7 @@ pub struct Base {
 }
 
 /// What a [`Base`] holds; kept beside it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// Names of the modules in load order, amdgpu last.
     pub order: Vec<String>,

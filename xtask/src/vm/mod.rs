@@ -24,6 +24,7 @@ pub mod compute;
 pub mod figures;
 mod gpu;
 pub mod initramfs;
+pub(crate) mod launch;
 pub mod log;
 pub mod machine;
 pub mod mappings;
@@ -39,19 +40,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use guest::proto::{Answer, Call, Failure, Frame, Hello, Outcome, PORT, PowerOff, Request};
+use guest::proto::{Answer, Call, Failure, Frame, Hello, Outcome, PowerOff, Request};
 use rdna_emu::{Chip, Gpu};
 use tempfile::TempDir;
 
 use self::accelerator::Accelerator;
 pub use self::gpu::GpuOptions;
 use self::initramfs::{Base, GuestFile};
+use self::launch::Launch;
 use self::machine::Machine;
+use crate::guest_bin;
 use crate::kernel::Kernel;
 use crate::qemu::Qemu;
 use crate::ui::Ui;
 use crate::userland::Userland;
-use crate::{guest_bin, project};
 
 /// How long powering off may take.
 const OFF_LIMIT: Duration = Duration::from_secs(60);
@@ -105,7 +107,7 @@ pub struct Vm {
     // Dropped in this order: QEMU first, then the devices that it is connected to, then their sockets' folder.
     machine: Machine,
     gpus: Vec<Gpu>,
-    base: Base,
+    stock: initramfs::Facts,
     hello: Hello,
     log: PathBuf,
     next: u64,
@@ -120,36 +122,9 @@ impl Vm {
         let program = guest_bin::build(ui)?;
         let qemu = Qemu::find(&kernel.root)?;
         let base = initramfs::base(kernel, &gpu::firmware(&options.gpus), ui)?;
-        ui.step("boot the VM", |step| {
-            let mut broken = false;
-            let candidates = match options.counting {
-                true => Accelerator::counting(),
-                false => Accelerator::candidates(&qemu),
-            };
-            for accelerator in candidates {
-                step.detail(format!("with {accelerator}"));
-                match Self::start(kernel, &qemu, &program, &base, &options, *accelerator) {
-                    Ok(vm) => {
-                        if broken {
-                            Accelerator::note_failure(&qemu);
-                        }
-                        return Ok(vm);
-                    }
-                    Err(_) if *accelerator == Accelerator::Kvm => broken = true,
-                    Err(error) if died_early(&error) => {
-                        // Seen once in some fifty boots: the stock kernel ends before our program starts, with
-                        // "Oops: int3" in code that it has just patched; TCG with two threads ran it stale.
-                        let why = format!("{error:#}");
-                        ui.note(format!(
-                            "the kernel died while booting, trying once more: {}",
-                            first_line(&why)
-                        ));
-                        return Self::start(kernel, &qemu, &program, &base, &options, *accelerator);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            bail!("no way to run QEMU was tried")
+        let counting = options.counting;
+        launch::with_any_accelerator(&qemu, counting, "boot the VM", ui, |accelerator| {
+            Self::start(kernel, &qemu, &program, &base, &options, accelerator)
         })
     }
 
@@ -161,88 +136,36 @@ impl Vm {
         options: &VmOptions,
         accelerator: Accelerator,
     ) -> Result<Vm> {
-        let folder = tempfile::Builder::new()
-            .prefix("rmcp-vm")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
-        let logs = options
-            .logs
-            .clone()
-            .unwrap_or_else(|| project::target_dir().join("vm"));
-        fs_err::create_dir_all(&logs)?;
-        let log = logs.join(format!("{}-console.log", options.name));
-
         let init = GuestFile {
             executable: true,
             ..GuestFile::copy("/init", program)?
         };
-        let initrd = folder.path().join("initrd");
         let mut files = options.files.clone();
         files.push(init);
         if options.userland.is_some() {
             files.extend(session::files(kernel)?);
         }
-        initramfs::write(&initrd, base, &files)?;
-
-        let mut gpus = Vec::new();
-        let mut command = qemu.command();
-        machine_arguments(&mut command, options.memory, accelerator);
-        for (index, gpu) in options.gpus.iter().enumerate() {
-            let socket = folder.path().join(format!("gpu{index}.sock"));
-            let gpu_log = logs.join(format!("{}-gpu{index}.log", options.name));
-            gpus.push(Gpu::start(gpu.device(&socket).log(gpu_log))?);
-            gpu.arguments(&mut command, index, &socket);
-        }
-        if let Some(userland) = &options.userland {
-            session::arguments(&mut command, userland);
-        }
-        let cmdline = format!(
-            "console=ttyS0 panic=-1 oops=panic ignore_loglevel log_buf_len=16M rcupdate.rcu_cpu_stall_timeout=120 {}",
-            options.cmdline
-        );
-        command
-            .arg("-kernel")
-            .arg(&kernel.vmlinuz)
-            .arg("-initrd")
-            .arg(&initrd)
-            .args(["-append", cmdline.trim()])
-            .arg("-qmp")
-            .arg(format!(
-                "unix:{},server=on,wait=off",
-                folder.path().join(CONTROL).display()
-            ));
-
-        let began = Instant::now();
-        let machine = Machine::start(command, PORT, &log)?;
-        let hello = Hello {
-            hello: String::new(),
-            release: String::new(),
+        let launch = Launch {
+            qemu,
+            release: &kernel.release,
+            options,
+            accelerator,
+            limit: accelerator.boot_limit(),
         };
-        let mut vm = Vm {
-            machine,
-            gpus,
-            base: base.clone(),
-            hello,
-            log,
-            next: 0,
-            patience: accelerator.patience(),
-            began,
-            folder,
-        };
-        let limit = accelerator.boot_limit();
-        let line = vm.receive(limit).context("the guest did not come up")?;
+        let mut initrd = PathBuf::new();
+        let mut vm = launch.start(base.facts.clone(), |command, folder| {
+            initrd = folder.join("initrd");
+            initramfs::write(&initrd, base, &files)?;
+            if let Some(userland) = &options.userland {
+                session::arguments(command, userland);
+            }
+            command.arg("-kernel").arg(&kernel.vmlinuz);
+            command.arg("-initrd").arg(&initrd);
+            command.args(["-append", &launch::kernel_words(&options.cmdline)]);
+            Ok(())
+        })?;
         // QEMU has read it whole before the guest runs.
         fs_err::remove_file(&initrd)?;
-        vm.hello = serde_json::from_str(&line)
-            .with_context(|| format!("the guest's first line is no hello: {line}"))?;
-        if vm.hello.hello != Hello::MARK || vm.hello.release != kernel.release {
-            bail!(
-                "expected a hello from {} under {}, got {:?}",
-                Hello::MARK,
-                kernel.release,
-                vm.hello
-            );
-        }
         if options.userland.is_some() {
             session::mount(&mut vm, kernel)?;
         }
@@ -371,7 +294,7 @@ impl Vm {
     /// What the stock part of the guest's file system holds.
     #[must_use]
     pub fn stock(&self) -> &initramfs::Facts {
-        &self.base.facts
+        &self.stock
     }
 
     /// The console so far.
@@ -399,16 +322,6 @@ impl Vm {
     }
 }
 
-/// Whether the kernel panicked before the guest's hello, over a breakpoint that was no breakpoint any more.
-fn died_early(error: &anyhow::Error) -> bool {
-    let text = format!("{error:#}");
-    text.contains("Kernel panic") && text.contains("Oops: int3")
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
 /// How long the guest may take, for a machine that emulates its CPU and shares its own with others. A command that
 /// needs longer has hung.
 fn limit(request: &Request) -> Duration {
@@ -423,27 +336,4 @@ fn limit(request: &Request) -> Duration {
         Request::Within(within) => return limit(&within.request),
         _ => 120,
     })
-}
-
-fn machine_arguments(command: &mut std::process::Command, memory: u32, accelerator: Accelerator) {
-    command
-        .args([
-            "-nodefaults",
-            "-no-reboot",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-        ])
-        .args([
-            "-object",
-            &format!("memory-backend-memfd,id=memory,size={memory}M,share=on"),
-        ])
-        .args([
-            "-machine",
-            "q35,memory-backend=memory",
-            "-m",
-            &format!("{memory}M"),
-        ])
-        .args(accelerator.arguments());
 }
