@@ -4,7 +4,7 @@
 use crate::fail::{Failure, Status};
 use crate::output::Output;
 use crate::system::{Disk, Nobody, Recording, System, This};
-use crate::{set, status};
+use crate::{doctor, set, status};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +34,8 @@ enum Command {
     Set(set::Args),
     /// Set all switches to their defaults and forget what was kept for later starts
     Reset(set::ResetArgs),
+    /// Look for what is known to make GPU jobs fail, and read the logs for GPU faults
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -42,6 +44,7 @@ impl Command {
             Self::Status(args) => status::run(args, system, output),
             Self::Set(args) => set::run(args, system, output),
             Self::Reset(args) => set::reset(args, system, output),
+            Self::Doctor(args) => doctor::run(args, system, output),
         }
     }
 }

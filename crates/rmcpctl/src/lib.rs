@@ -16,6 +16,7 @@
 
 pub mod cli;
 pub mod clients;
+pub mod doctor;
 pub mod fail;
 pub mod gpu;
 pub mod output;
