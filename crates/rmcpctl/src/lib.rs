@@ -18,6 +18,8 @@ pub mod cli;
 pub mod clients;
 pub mod doctor;
 pub mod fail;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gpu;
 pub mod output;
 pub mod rmcp;

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Entry points for fuzzers: bytes in, an answer or a refusal out. With the feature `fuzzing` only.
+//!
+//! Survival means: no panic, and an end after bounded work. `seeds` holds what these parsers usually read. The same
+//! functions run in `cargo test`, over seeds and mutations of them from a fixed sequence.
+
+mod seeds;
+#[cfg(test)]
+mod tests;
+
+use crate::doctor::log::{Log, fault, reading};
+use crate::doctor::machine::{access, bus, libraries, options, processes};
+use crate::doctor::{code, gfx::Gfx};
+use crate::gpu::Gc;
+use crate::system::{Found, Places, Refusal, clean};
+use std::path::PathBuf;
+
+/// A harness: its name, what it feeds, and seeds.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name of the fuzz target.
+    pub name: &'static str,
+    /// Plays one input.
+    pub play: fn(&[u8]),
+    /// Inputs to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All harnesses.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "doctor_log",
+        play: doctor_log,
+        seeds: seeds::logs,
+    },
+    Target {
+        name: "doctor_code",
+        play: doctor_code,
+        seeds: seeds::libraries,
+    },
+    Target {
+        name: "doctor_files",
+        play: doctor_files,
+        seeds: seeds::files,
+    },
+];
+
+/// Writes the seeds of the target called `name` into the folder that `cargo xtask fuzz` names in the environment's
+/// `RDNA_EMU_SEEDS`, if it does.
+///
+/// # Panics
+/// When the folder cannot be written.
+pub fn write_seeds(name: &str) {
+    let Some(folder) = std::env::var_os("RDNA_EMU_SEEDS").map(PathBuf::from) else {
+        return;
+    };
+    let target = TARGETS.iter().find(|target| target.name == name);
+    let seeds = target.map_or_else(Vec::new, |target| (target.seeds)());
+    for (number, seed) in seeds.iter().enumerate() {
+        let file = folder.join(format!("seed-{name}-{number}"));
+        if let Err(error) = std::fs::write(&file, seed) {
+            panic!("cannot write {}: {error}", file.display());
+        }
+    }
+}
+
+/// Logs of every kind.
+pub fn doctor_log(data: &[u8]) {
+    let log = Log::of_text(&clean(data), "input");
+    assert!(log.faults.len() <= fault::KEEP);
+    for fault in &log.faults {
+        for gc in [None, Some(NAVI21)] {
+            let sentence = reading::sentence(fault, gc);
+            assert!(sentence.ends_with('.'), "{sentence:?}");
+        }
+    }
+    assert!(serde_json::to_vec(&log).is_ok());
+}
+
+const NAVI21: Gc = Gc {
+    major: 10,
+    minor: 3,
+    revision: 0,
+};
+
+/// A file in memory.
+struct Memory<'a>(&'a [u8]);
+
+impl Places for Memory<'_> {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Found<()> {
+        let start = usize::try_from(offset).ok();
+        let range = start.and_then(|start| Some(start..start.checked_add(into.len())?));
+        let part = range.and_then(|range| self.0.get(range));
+        into.copy_from_slice(part.ok_or(Refusal::Other("cut off".into()))?);
+        Ok(())
+    }
+}
+
+/// A library with code for GPUs.
+pub fn doctor_code(data: &[u8]) {
+    if let Ok(code) = code::read(&Memory(data)) {
+        assert!(code.chips.values().all(|count| *count <= code.bundles));
+        assert!(code.unread <= code.bundles);
+    }
+    // What begins with a bundle gets a library around it, so that more inputs come that far.
+    if data.starts_with(b"__CLANG") || data.starts_with(b"CCOB") {
+        let _ = code::read(&Memory(&seeds::library(data)));
+    }
+}
+
+/// Options, environments, lists of users, and configuration spaces.
+pub fn doctor_files(data: &[u8]) {
+    let text = clean(data);
+    for (name, _) in options::command_line(&text, "amdgpu") {
+        assert!(!name.contains('-'));
+    }
+    let _ = options::modprobe(&text, "amdgpu");
+    let _ = (
+        processes::environment(data, ""),
+        processes::assignments(&text, ""),
+    );
+    let _ = (access::groups(&text, &text, "ann"), access::parse(&text));
+    let _ = (
+        libraries::assigned(&text, "hip"),
+        libraries::packages(&text),
+    );
+    let _ = (
+        libraries::major_minor(&text),
+        Gfx::find(&text),
+        Gfx::from_override(&text),
+    );
+    let _ = bus::function(data);
+}

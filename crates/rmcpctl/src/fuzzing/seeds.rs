@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Inputs to begin with: what the parsers read on a machine.
+
+/// Logs: a fault of Linux 7.3, one of an older kernel, in a journal, and words of ROCm's runtime.
+pub(super) fn logs() -> Vec<Vec<u8>> {
+    let fault = "amdgpu 0000:03:00.0: [gfxhub] page fault (src_id:0 ring:24 vmid:3 pasid:32770)\n\
+                 amdgpu 0000:03:00.0:  Process python3 pid 4242 thread python3 pid 4243\n\
+                 amdgpu 0000:03:00.0:   in page starting at address 0x0000000220005000 from client 0x1b (UTCL2)\n\
+                 amdgpu 0000:03:00.0: GCVM_L2_PROTECTION_FAULT_STATUS:0x00301A30\n\
+                 amdgpu 0000:03:00.0: \\x09 Faulty UTCL2 client ID: SDMA0 (0xd)\n\
+                 gmc_v10_0_process_interrupt: 3 callbacks suppressed\n";
+    let old = "[   12.5] amdgpu 0000:0a:00.0: amdgpu: [mmhub0] no-retry page fault (src_id:0 ring:0 vmid:1 pasid:1, for \
+               process a thread pid 1 thread b pid 2)\n\
+               [   12.5] amdgpu 0000:0a:00.0: amdgpu: MMVM_L2_PROTECTION_FAULT_STATUS:0x0014173F\n";
+    let journal = "{\"MESSAGE\":\"amdgpu 0000:03:00.0: ring gfx_0.0.0 timeout, signaled seq=1, emitted seq=2\",\
+                   \"_SOURCE_MONOTONIC_TIMESTAMP\":\"12000345\"}\n{\"MESSAGE\":[91,103]}\n";
+    let others = "3,77,12000345,-;kfd kfd: amdgpu: skipped device 1002:731f, PCI rejects atomics 127<145\n\
+                  Nov 25 12:00:00 box kernel: [    1.5] amdgpu 0000:03:00.0: GPU reset(3) failed with error -62\n\
+                  Memory access fault by GPU node-1 (Agent handle: 0x5) on address 0x5. Reason: Page not present.\n";
+    [fault, old, journal, others]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
+}
+
+/// A bundle of code objects for these chips.
+fn bundle(chips: &[&str]) -> Vec<u8> {
+    let mut bytes = b"__CLANG_OFFLOAD_BUNDLE__".to_vec();
+    bytes.extend((chips.len() as u64).to_le_bytes());
+    for chip in chips {
+        let name = format!("hipv4-amdgcn-amd-amdhsa--{chip}");
+        for number in [512, 16, name.len() as u64] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(name.as_bytes());
+    }
+    bytes
+}
+
+/// A bundle as zlib packs it that does not compress: one stored block.
+fn stored(bundle: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bundle.len()).unwrap_or(0);
+    let mut bytes = b"CCOB\x02\0\0\0".to_vec();
+    bytes.extend((u32::from(length) + 40).to_le_bytes());
+    bytes.extend(u32::from(length).to_le_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([0x78, 0x01, 0x01]);
+    bytes.extend(length.to_le_bytes());
+    bytes.extend((!length).to_le_bytes());
+    bytes.extend(bundle);
+    bytes
+}
+
+/// The smallest library: header, three sections' descriptions, their names, and what `.hip_fatbin` holds.
+pub(super) fn library(fatbin: &[u8]) -> Vec<u8> {
+    const NAMES: &[u8] = b"\0.shstrtab\0.hip_fatbin\0";
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(0x28, 0);
+    bytes.extend(64_u64.to_le_bytes());
+    bytes.extend([0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 64, 0, 3, 0, 1, 0]);
+    bytes.resize(128, 0);
+    let start = 256_u64 + NAMES.len() as u64;
+    for (name, kind, offset, size) in [
+        (1_u32, 3_u32, 256, NAMES.len()),
+        (11, 1, start, fatbin.len()),
+    ] {
+        let begin = bytes.len();
+        bytes.extend(name.to_le_bytes());
+        bytes.extend(kind.to_le_bytes());
+        bytes.resize(begin + 24, 0);
+        bytes.extend(offset.to_le_bytes());
+        bytes.extend((size as u64).to_le_bytes());
+        bytes.resize(begin + 64, 0);
+    }
+    bytes.extend(NAMES);
+    bytes.extend(fatbin);
+    bytes
+}
+
+/// Libraries, and bundles without one around them.
+pub(super) fn libraries() -> Vec<Vec<u8>> {
+    let plain = bundle(&["gfx1010", "gfx90a:xnack-"]);
+    let packed = stored(&plain);
+    vec![library(&plain), library(&packed), plain, packed]
+}
+
+/// Files of settings, and a configuration space with a PCI Express capability.
+pub(super) fn files() -> Vec<Vec<u8>> {
+    let mut config = vec![0; 128];
+    config[0x06] = 0x10;
+    config[0x34] = 0x40;
+    config[0x40..0x44].copy_from_slice(&[0x10, 0, 0x42, 0]);
+    config[0x64] = 0xc0;
+    config[0x68] = 0x40;
+    let texts: [&[u8]; 6] = [
+        b"root=/dev/sda1 amdgpu.vm-fragment-size=9 amdgpu.dc amdgpu.x=\"1 2\" -- a\n",
+        b"options amdgpu noretry=0 \\\n mtype_local=1\n",
+        b"HSA_XNACK=1\0HOME=/\0HSA_OVERRIDE_GFX_VERSION=10.3.0\0",
+        b"ann:x:1000:1000::/srv/ann:/bin/sh\nrender:x:105:ann,bob\nann:x:1000:\n",
+        b"hip: Optional[str] = '6.2.41133'\nexport HSA_XNACK='1' # x\n",
+        b"Package: rocm-core\nStatus: install ok installed\nVersion: 6.2\n\n660 root render gfx90a:xnack-",
+    ];
+    let texts = texts.iter().map(|text| text.to_vec());
+    texts.chain([config]).collect()
+}
