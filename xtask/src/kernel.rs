@@ -16,6 +16,7 @@ use crate::disk::{hex, remove};
 use crate::host;
 use crate::metadata::{self, verify};
 use crate::root::Root;
+use crate::suitable;
 use crate::target::{Target, Targets};
 use crate::ui::{Step, Ui};
 
@@ -73,6 +74,12 @@ impl Headers {
             .strip_prefix("x86_64-linux-gnu-")
             .unwrap_or(&self.cc)
     }
+
+    /// A refusal when rmcp cannot be built for their kernel.
+    fn suits(&self, targets: &Targets, resolved: &Resolved) -> Result<()> {
+        let config = fs::read_to_string(self.dir.join(".config"))?;
+        suitable::check(&config, &resolved.release, &targets.default)
+    }
 }
 
 /// Makes a target's newest kernel ready; everything is taken from the cache when it is there.
@@ -82,14 +89,55 @@ pub fn prepare(target: &str, ui: &Ui) -> Result<Kernel> {
 
 /// The same; `refresh` asks the archive even when it was asked within a day.
 pub fn prepare_with(target: &str, refresh: bool, ui: &Ui) -> Result<Kernel> {
+    with_archive(target, refresh, ui, assemble)
+}
+
+/// The configuration of a target's kernel, and why rmcp refuses it; needs no more than its headers.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// As `uname -r` prints it.
+    pub release: String,
+    /// Its `.config`.
+    pub config: PathBuf,
+    /// The reason; none when rmcp can be built for it.
+    pub refusal: Option<String>,
+}
+
+/// Asks whether rmcp is built for a target's kernel.
+pub fn judge(target: &str, refresh: bool, ui: &Ui) -> Result<Judged> {
+    with_archive(
+        target,
+        refresh,
+        ui,
+        |targets, target, apt, resolved, cache, ui| {
+            let key = key(target, resolved);
+            let headers = headers(&key, apt, resolved, cache, ui)?;
+            let refusal = headers.suits(targets, resolved).err();
+            sweep(targets, target, &key, cache)?;
+            Ok(Judged {
+                release: resolved.release.clone(),
+                config: headers.dir.join(".config"),
+                refusal: refusal.map(|error| error.to_string()),
+            })
+        },
+    )
+}
+
+/// Does something with what the archive has for a target, holding the cache's lock.
+fn with_archive<T>(
+    target: &str,
+    refresh: bool,
+    ui: &Ui,
+    work: impl Fn(&Targets, &Target, &Apt, &Resolved, &Cache, &Ui) -> Result<T>,
+) -> Result<T> {
     let targets = Targets::load()?;
     let target = targets.find(target)?;
     host::ensure_kernel(ui)?;
     let cache = Cache::open()?;
     let _lock = cache.lock(ui)?;
-    let attempt = |refresh: bool| -> Result<Kernel> {
+    let attempt = |refresh: bool| -> Result<T> {
         let (apt, resolved) = apt::resolve(&targets, &target, refresh, &cache, ui)?;
-        assemble(&targets, &target, &apt, &resolved, &cache, ui)
+        work(&targets, &target, &apt, &resolved, &cache, ui)
     };
     let known = apt::known(&target, &cache);
     match attempt(refresh) {
@@ -102,25 +150,17 @@ pub fn prepare_with(target: &str, refresh: bool, ui: &Ui) -> Result<Kernel> {
     }
 }
 
-fn assemble(
-    targets: &Targets,
-    target: &Target,
-    apt: &Apt,
-    resolved: &Resolved,
-    cache: &Cache,
-    ui: &Ui,
-) -> Result<Kernel> {
-    let key = format!(
+/// Under which name what belongs to a target's kernel is kept.
+fn key(target: &Target, resolved: &Resolved) -> String {
+    format!(
         "{}-{}",
         target.name,
         resolved.version.replace([':', '~'], "-")
-    );
-    let headers = headers(&key, targets, apt, resolved, cache, ui)?;
-    let root = Root::prepare(targets, target, resolved, cache, ui)?;
-    let files = files(&key, apt, resolved, &root, cache, ui)?;
-    let kdir = metadata::prepare(&key, resolved, &headers, &root, apt, cache, ui)?;
-    let modules = files.join("lib/modules").join(&resolved.release);
-    let amdgpu = provenance(&files, &resolved.release)?;
+    )
+}
+
+/// Drops what belongs to older kernels of the target.
+fn sweep(targets: &Targets, target: &Target, key: &str, cache: &Cache) -> Result<()> {
     for kind in ["headers", "kernel", "overlay"] {
         let ours = format!("{}-", target.name);
         let others = |name: &str| {
@@ -133,6 +173,26 @@ fn assemble(
             name == key || !name.starts_with(&ours) || others(name)
         })?;
     }
+    Ok(())
+}
+
+fn assemble(
+    targets: &Targets,
+    target: &Target,
+    apt: &Apt,
+    resolved: &Resolved,
+    cache: &Cache,
+    ui: &Ui,
+) -> Result<Kernel> {
+    let key = key(target, resolved);
+    let headers = headers(&key, apt, resolved, cache, ui)?;
+    headers.suits(targets, resolved)?;
+    let root = Root::prepare(targets, target, resolved, cache, ui)?;
+    let files = files(&key, apt, resolved, &root, cache, ui)?;
+    let kdir = metadata::prepare(&key, resolved, &headers, &root, apt, cache, ui)?;
+    let modules = files.join("lib/modules").join(&resolved.release);
+    let amdgpu = provenance(&files, &resolved.release)?;
+    sweep(targets, target, &key, cache)?;
     apt::remember(target, resolved, cache)?;
     Ok(Kernel {
         target: target.name.clone(),
@@ -148,15 +208,8 @@ fn assemble(
     })
 }
 
-/// The header packages, and a refusal when the kernel has no Rust.
-fn headers(
-    key: &str,
-    targets: &Targets,
-    apt: &Apt,
-    resolved: &Resolved,
-    cache: &Cache,
-    ui: &Ui,
-) -> Result<Headers> {
+/// The header packages.
+fn headers(key: &str, apt: &Apt, resolved: &Resolved, cache: &Cache, ui: &Ui) -> Result<Headers> {
     let inputs = [resolved.header_packages.join(" "), resolved.version.clone()];
     let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
     let source = |files: &Path| {
@@ -182,7 +235,6 @@ fn headers(
     };
     let dir = source(&found);
     let config = fs::read_to_string(dir.join(".config"))?;
-    verify::rust_enabled(&config, &resolved.release, &targets.default)?;
     let cc = verify::option(&config, "CONFIG_CC_VERSION_TEXT")
         .and_then(|text| text.split_whitespace().next());
     let common = fs::read_to_string(dir.join("Makefile"))?

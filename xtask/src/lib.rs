@@ -24,6 +24,7 @@ pub mod programs;
 pub mod project;
 pub mod qemu;
 pub mod root;
+pub mod suitable;
 pub mod target;
 pub mod tidy;
 pub mod ui;

@@ -355,12 +355,15 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
                 } else {
                     ""
                 };
-                let rust = if target.rust {
-                    ""
-                } else {
-                    "; its kernel has no Rust and is refused"
-                };
-                println!("{}{mark}: {}{rust}", target.name, target.suites.join(" + "));
+                let refused = target.refused.as_ref();
+                let refused = refused
+                    .map_or_else(String::new, |option| format!("; refused for its {option}"));
+                println!(
+                    "{}{mark}: {} of {}{refused}",
+                    target.name,
+                    target.image,
+                    target.suites.join(" + ")
+                );
             }
             return Ok(ExitCode::SUCCESS);
         }

@@ -10,8 +10,14 @@ use serde::Deserialize;
 pub struct Target {
     /// What a person types.
     pub name: String,
-    /// The target whose kernel's predecessor this is, and whose suites and settings it has.
-    pub before: Option<String>,
+    /// The target whose suites and settings it has.
+    pub like: Option<String>,
+    /// Whether it is the kernel before the newest one.
+    #[serde(default)]
+    pub previous: bool,
+    /// The package that leads to the kernel.
+    #[serde(default)]
+    pub image: String,
     /// Suites that packages come from; the first one is the base of the root file system, the last one has the kernel.
     #[serde(default)]
     pub suites: Vec<String>,
@@ -19,11 +25,14 @@ pub struct Target {
     #[serde(default)]
     pub pin: String,
     /// Whether the archive's own expiry date is to be believed.
-    #[serde(default)]
+    #[serde(default = "yes")]
     pub expires: bool,
-    /// Whether its kernel is known to be built with Rust.
-    #[serde(default)]
-    pub rust: bool,
+    /// The option of its configuration for which it is refused, where that is known.
+    pub refused: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The whole of `targets.toml`.
@@ -32,7 +41,7 @@ pub struct Target {
 pub struct Targets {
     /// The target that is used when none is named.
     pub default: String,
-    /// The package whose newest version is the kernel.
+    /// The package that leads to the newest kernel.
     pub image: String,
     /// Packages that come from the pinned release.
     pub pinned: String,
@@ -67,13 +76,14 @@ impl Targets {
             .context("xtask/src/targets.toml is broken")?;
         let named = targets.clone();
         for target in &mut targets.target {
-            if let Some(before) = &target.before {
-                let family = named.find(before)?;
-                *target = Target {
-                    name: target.name.clone(),
-                    before: target.before.clone(),
-                    ..family
-                };
+            if let Some(like) = &target.like {
+                let family = named.find(like)?;
+                target.suites = family.suites;
+                target.pin = family.pin;
+                target.expires = family.expires;
+            }
+            if target.image.is_empty() {
+                target.image.clone_from(&named.image);
             }
         }
         Ok(targets)
@@ -97,6 +107,11 @@ impl Targets {
 }
 
 impl Target {
+    /// The name that targets with the same suites share.
+    pub fn family(&self) -> &str {
+        self.like.as_deref().unwrap_or(&self.name)
+    }
+
     /// The suite that the root file system is made of.
     pub fn base(&self) -> &str {
         self.suites.first().map_or("", String::as_str)
@@ -121,21 +136,22 @@ mod tests {
     fn the_list_is_sound() {
         let targets = Targets::load().unwrap();
         let default = targets.find(&targets.default).unwrap();
-        assert!(default.rust);
+        assert_eq!(default.refused, None);
         for target in &targets.target {
             assert!(!target.suites.is_empty(), "{} has no suite", target.name);
         }
     }
 
     #[test]
-    fn a_predecessor_has_the_suites_of_its_family() {
+    fn a_target_like_another_has_its_suites() {
         let targets = Targets::load().unwrap();
         let previous = targets.find("trixie-backports-previous").unwrap();
         let family = targets.find("trixie-backports").unwrap();
-        assert_eq!(previous.before.as_deref(), Some("trixie-backports"));
+        assert!(previous.previous && !family.previous);
+        assert_eq!(previous.family(), family.family());
         assert_eq!(
-            (previous.suites, previous.pin, previous.rust),
-            (family.suites, family.pin, true)
+            (previous.suites, previous.pin, previous.image),
+            (family.suites, family.pin, family.image)
         );
     }
 

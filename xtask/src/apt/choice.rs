@@ -8,28 +8,28 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::{Apt, Resolved, now};
-use crate::target::{Target, Targets};
+use crate::target::Target;
 
 /// Packages whose change asks for a new root file system, besides the kernel's compiler.
 const TOOLS: &[&str] = &["rustc", "rust-src", "bindgen", "pahole", "qemu-system-x86"];
 
 /// Asks for a target's kernel.
-pub(super) fn ask(apt: &Apt, targets: &Targets, target: &Target, site: &str) -> Result<Resolved> {
+pub(super) fn ask(apt: &Apt, target: &Target, site: &str) -> Result<Resolved> {
     let one = |name: &str| -> Result<Stanza> {
         let found = apt.show(&[name])?.into_iter().next();
         found.with_context(|| format!("{} has no package {name}", target.suites.join(", ")))
     };
-    let image = one(&targets.image)?;
+    let image = one(&target.image)?;
     let newest = release_of(&image.depends)
-        .with_context(|| format!("{} depends on no kernel: {}", targets.image, image.depends))?;
+        .with_context(|| format!("{} depends on no kernel: {}", target.image, image.depends))?;
     let newest_headers = one(&headers_of(&newest))?;
     let newest_compiler = compiler_of(&newest, &newest_headers)?;
-    let (release, headers) = match target.before {
-        None => (newest, newest_headers),
-        Some(_) => {
+    let (release, headers) = match target.previous {
+        false => (newest, newest_headers),
+        true => {
             let offers = apt.offers(&["linux-image-", "linux-headers-", "linux-source-"])?;
             let suite = target.suites.last().map_or("", String::as_str);
-            let flavour = targets.image.trim_start_matches(IMAGE);
+            let flavour = target.image.trim_start_matches(IMAGE);
             let (release, version) = previous(&offers, suite, flavour, &newest_headers.version)?
                 .with_context(|| {
                     format!(
@@ -42,9 +42,10 @@ pub(super) fn ask(apt: &Apt, targets: &Targets, target: &Target, site: &str) -> 
         }
     };
     let compiler_package = compiler_of(&release, &headers)?;
-    let root = match &target.before {
-        Some(family) if compiler_package == newest_compiler => family,
-        _ => &target.name,
+    let root = if compiler_package == newest_compiler {
+        target.family()
+    } else {
+        &target.name
     };
     let mut header_packages = vec![headers_of(&release)];
     let part =
@@ -70,7 +71,7 @@ pub(super) fn ask(apt: &Apt, targets: &Targets, target: &Target, site: &str) -> 
     Ok(Resolved {
         asked: now(),
         site: site.to_owned(),
-        root: root.clone(),
+        root: root.to_owned(),
         source_package: source_of(&release)?,
         version: headers.version,
         release,

@@ -25,6 +25,9 @@ use choice::{Offer, ask, offers, stanzas};
 /// How long an answer of the archive is taken for granted.
 pub(crate) const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long package lists serve further targets of the same suites: one run's time.
+const SHARED: Duration = Duration::from_secs(60 * 60);
+
 /// What the archive had when it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
@@ -62,7 +65,7 @@ impl std::fmt::Display for DownloadFailed {
 
 impl std::error::Error for DownloadFailed {}
 
-/// The apt state of one target.
+/// The apt state of the targets that share their suites.
 #[derive(Debug)]
 pub struct Apt {
     dir: PathBuf,
@@ -72,7 +75,7 @@ impl Apt {
     /// Sets the state folder up; touches no network.
     pub fn new(targets: &Targets, target: &Target, site: &str, cache: &Cache) -> Result<Apt> {
         let apt = Apt {
-            dir: cache.dir().join("apt").join(&target.name),
+            dir: cache.dir().join("apt").join(target.family()),
         };
         let mut config = state_config(&apt.dir)?;
         config.push_str(&format!(
@@ -104,11 +107,20 @@ impl Apt {
 
     /// Fetches the package lists.
     pub fn update(&self, step: &Step) -> Result<()> {
+        let whole = self.dir.join("updated");
+        let _ = std::fs::remove_file(&whole);
         step.run(
             self.command("apt-get")
                 .args(["update", "-o", "APT::Update::Error-Mode=any"]),
-        )
-        .map(drop)
+        )?;
+        Ok(fs::write(whole, now().to_string())?)
+    }
+
+    /// Whether another target that shares the lists has fetched them a short while ago.
+    fn is_fresh(&self) -> bool {
+        let updated = std::fs::read_to_string(self.dir.join("updated"));
+        let updated = updated.ok().and_then(|text| text.parse::<u64>().ok());
+        updated.is_some_and(|updated| now().saturating_sub(updated) < SHARED.as_secs())
     }
 
     /// What is known about the version of each package that would be installed.
@@ -177,8 +189,10 @@ pub fn resolve(
     let asked = ui.step("ask for the newest kernel", |step| {
         let site = site(cache, step)?;
         let apt = Apt::new(targets, target, &site, cache)?;
-        apt.update(step)?;
-        let resolved = ask(&apt, targets, target, &site)?;
+        if refresh || !apt.is_fresh() {
+            apt.update(step)?;
+        }
+        let resolved = ask(&apt, target, &site)?;
         cache.write(&file, &serde_json::to_vec_pretty(&resolved)?)?;
         Ok((apt, resolved))
     });

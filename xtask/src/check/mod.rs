@@ -5,6 +5,7 @@
 //! shown, and the sum counts it.
 
 pub mod count;
+mod refused;
 pub mod tools;
 
 use anyhow::{Context, Result};
@@ -109,6 +110,9 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
     runner("fuzz targets", &mut |step| {
         fuzz::run(FUZZ_SECONDS, &[], ui, step)
     });
+    runner("kernels that are refused", &mut |_| {
+        refused::run(lender, options.refresh, ui)
+    });
     for (name, kernel) in names.iter().zip(&prepared) {
         let suffix = if names.len() > 1 {
             format!(" on {name}")
@@ -176,7 +180,7 @@ fn kernels(name: &str) -> Result<Vec<String>> {
         return Ok(targets
             .target
             .iter()
-            .filter(|target| target.rust)
+            .filter(|target| target.refused.is_none())
             .map(|target| target.name.clone())
             .collect());
     }

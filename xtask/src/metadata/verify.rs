@@ -14,17 +14,6 @@ pub fn option<'a>(config: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The kernel must have been built with Rust.
-pub fn rust_enabled(config: &str, release: &str, works: &str) -> Result<()> {
-    if option(config, "CONFIG_RUST") == Some("y") {
-        return Ok(());
-    }
-    bail!(
-        "kernel {release} was built without Rust (CONFIG_RUST is off), so rmcp cannot be built for it; \
-         use the newest kernel of {works}, which has it"
-    )
-}
-
 /// The compiler at hand must be the one that built the kernel.
 pub fn same_rustc(config: &str, version: &str) -> Result<()> {
     let wanted = option(config, "CONFIG_RUSTC_VERSION_TEXT").unwrap_or("an unknown rustc");
@@ -100,21 +89,6 @@ mod tests {
         assert_eq!(option(CONFIG, "CONFIG_RUST"), Some("y"));
         assert_eq!(option(CONFIG, "CONFIG_X"), None);
         assert_eq!(option(CONFIG, "CONFIG_RUS"), None);
-    }
-
-    #[test]
-    fn a_kernel_without_rust_is_refused_with_one_that_works() {
-        assert!(rust_enabled(CONFIG, "7.3.4", "trixie-backports").is_ok());
-        let text = said(rust_enabled(
-            "# CONFIG_RUST is not set\n",
-            "6.12.107",
-            "trixie-backports",
-        ));
-        assert!(
-            text.contains("6.12.107") && text.contains("trixie-backports"),
-            "{text}"
-        );
-        assert_eq!(text.lines().count(), 1);
     }
 
     #[test]
