@@ -255,7 +255,7 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             finish(ui)?;
             // The last line, on standard output: it is the result.
             println!("{sum}");
-            return Ok(if sum.failed == 0 {
+            return Ok(if sum.all.failed == 0 {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

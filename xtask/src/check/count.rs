@@ -43,6 +43,38 @@ impl fmt::Display for Tally {
     }
 }
 
+/// All tallies of a check: on the host, and on each kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Everything.
+    pub all: Tally,
+    /// What of it belongs to a kernel, by the name that is printed.
+    pub kernels: Vec<(String, Tally)>,
+}
+
+impl Sum {
+    /// Adds what ran last: on the kernel that was begun last, or on none.
+    pub fn add(&mut self, tally: Tally) {
+        self.all += tally;
+        if let Some((_, kernel)) = self.kernels.last_mut() {
+            *kernel += tally;
+        }
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.all)?;
+        if self.kernels.len() > 1 {
+            for (i, (name, tally)) in self.kernels.iter().enumerate() {
+                write!(f, "{}{name}: {tally}", if i == 0 { " (" } else { "; " })?;
+            }
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
 /// Adds up the `test result:` lines of cargo test and libtest-mimic. A runner that failed without
 /// counting a failure, or ended without any count, is one failure more.
 pub fn cargo_test(output: &str, ended_well: bool) -> Tally {
@@ -138,6 +170,21 @@ mod tests {
             }
             .to_string(),
             "12 passed, 0 failed"
+        );
+    }
+
+    #[test]
+    fn the_sum_names_several_kernels() {
+        let mut sum = Sum::default();
+        sum.add(Tally::one(true));
+        sum.kernels.push(("a".into(), Tally::default()));
+        sum.add(Tally::one(true));
+        assert_eq!(sum.to_string(), "2 passed, 0 failed");
+        sum.kernels.push(("b".into(), Tally::default()));
+        sum.add(Tally::one(false));
+        assert_eq!(
+            sum.to_string(),
+            "2 passed, 1 failed (a: 1 passed, 0 failed; b: 0 passed, 1 failed)"
         );
     }
 }

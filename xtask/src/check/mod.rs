@@ -15,7 +15,7 @@ use crate::target::Targets;
 use crate::tidy;
 use crate::ui::{Step, Ui};
 use crate::{fuzz, host, module, project};
-use count::Tally;
+use count::{Sum, Tally};
 use tools::Tools;
 
 /// How long each fuzz target runs.
@@ -41,11 +41,10 @@ impl Options {
 }
 
 /// Runs everything and gives the sum; prints what failed as it goes.
-pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
+pub fn run(options: &Options, ui: &Ui) -> Result<Sum> {
     // What only a person can mend stops everything at once.
     host::ensure_kernel(ui)?;
     host::ensure(host::GUEST, ui)?;
-    let mut sum = Tally::default();
     let names = kernels(&options.kernel)?;
     // The default kernel's root file system also lends its tools to a machine that lacks them.
     let prepared: Vec<_> = names
@@ -55,19 +54,13 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
     let lender = prepared.iter().find_map(|kernel| kernel.as_ref().ok());
     let tools = Tools::find(lender);
 
-    let mut runner = |name: &str, work: &mut dyn FnMut(&Step) -> Result<Tally>| {
-        if !options.wants(name) {
-            return;
-        }
-        let tally = ui.step(name, |step| work(step)).unwrap_or_else(|error| {
-            ui.note(format!("{name}: {error:#}"));
-            Tally::one(false)
-        });
-        ui.note(format!("    {name}: {tally}"));
-        sum += tally;
+    let mut runner = Runner {
+        options,
+        ui,
+        sum: Sum::default(),
+        suffix: String::new(),
     };
-
-    runner("rustfmt", &mut |step| {
+    runner.run("rustfmt", &mut |step| {
         let mut tally = Tally::default();
         for (what, command) in tools.format(true)? {
             let (status, output) = step.watch(&mut { command })?;
@@ -81,7 +74,7 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
         }
         Ok(tally)
     });
-    runner("tidy", &mut |_| {
+    runner.run("tidy", &mut |_| {
         let mut tally = Tally::default();
         for (rule, findings) in tidy::check(&project::checkout())? {
             for finding in &findings {
@@ -91,10 +84,10 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
         }
         Ok(tally)
     });
-    runner("clippy of the workspace", &mut |step| {
+    runner.run("clippy of the workspace", &mut |step| {
         judge(ui, step, tools.clippy()?)
     });
-    runner("tests of the workspace", &mut |step| {
+    runner.run("tests of the workspace", &mut |step| {
         let mut command = project::cargo();
         command.args([
             "test",
@@ -107,39 +100,38 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
         ]);
         counted(ui, step, command)
     });
-    runner("fuzz targets", &mut |step| {
+    runner.run("fuzz targets", &mut |step| {
         fuzz::run(FUZZ_SECONDS, &[], ui, step)
     });
-    runner("kernels that are refused", &mut |_| {
+    runner.run("kernels that are refused", &mut |_| {
         refused::run(lender, options.refresh, ui)
     });
     for (name, kernel) in names.iter().zip(&prepared) {
-        let suffix = if names.len() > 1 {
-            format!(" on {name}")
-        } else {
-            String::new()
-        };
+        if names.len() > 1 {
+            runner.suffix = format!(" on {name}");
+        }
         let kernel = match kernel {
             Ok(kernel) => kernel,
             Err(error) => {
-                runner(&format!("kernel{suffix}"), &mut |_| {
-                    Err(anyhow::anyhow!("{error:#}"))
-                });
+                runner.begin(name);
+                // Whatever was asked for, it could not be done there.
+                runner.always("kernel", &mut |_| Err(anyhow::anyhow!("{error:#}")));
                 continue;
             }
         };
-        runner(&format!("clippy of the module{suffix}"), &mut |step| {
+        runner.begin(&format!("{name} {}", kernel.release));
+        runner.run("clippy of the module", &mut |step| {
             module::clippy(kernel, step).map(|()| Tally::one(true))
         });
-        build(kernel, ui, &mut runner, &suffix);
-        runner(&format!("installation on Debian{suffix}"), &mut |step| {
+        build(kernel, &mut runner);
+        runner.run("installation on Debian", &mut |step| {
             let mut command = project::cargo();
             command
                 .args(["test", "--package", "install-tests"])
                 .env("KERNEL", name);
             counted(ui, step, command)
         });
-        runner(&format!("scenarios in the VM{suffix}"), &mut |step| {
+        runner.run("scenarios in the VM", &mut |step| {
             let mut command = project::cargo();
             command
                 .args(["test", "--package", "vm-tests"])
@@ -150,14 +142,48 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Tally> {
             counted(ui, step, command)
         });
     }
-    Ok(sum)
+    Ok(runner.sum)
 }
 
-type Runner<'a> = dyn FnMut(&str, &mut dyn FnMut(&Step) -> Result<Tally>) + 'a;
+/// Runs what was asked for, and adds up.
+struct Runner<'a> {
+    options: &'a Options,
+    ui: &'a Ui,
+    sum: Sum,
+    /// Where, as part of the runners' names, when there are several kernels.
+    suffix: String,
+}
+
+type Work<'a> = dyn FnMut(&Step) -> Result<Tally> + 'a;
+
+impl Runner<'_> {
+    /// What follows belongs to this kernel.
+    fn begin(&mut self, kernel: &str) {
+        self.sum.kernels.push((kernel.to_owned(), Tally::default()));
+    }
+
+    fn run(&mut self, name: &str, work: &mut Work<'_>) {
+        if self.options.wants(&format!("{name}{}", self.suffix)) {
+            self.always(name, work);
+        }
+    }
+
+    fn always(&mut self, name: &str, work: &mut Work<'_>) {
+        let name = format!("{name}{}", self.suffix);
+        let done = self.ui.step(&name, |step| work(step));
+        let tally = done.unwrap_or_else(|error| {
+            self.ui.note(format!("{name}: {error:#}"));
+            Tally::one(false)
+        });
+        self.ui.note(format!("    {name}: {tally}"));
+        self.sum.add(tally);
+    }
+}
 
 /// rmcp.ko and the helpers must build, each a test of its own.
-fn build(kernel: &Kernel, ui: &Ui, runner: &mut Runner<'_>, suffix: &str) {
-    runner(&format!("module builds{suffix}"), &mut |_| {
+fn build(kernel: &Kernel, runner: &mut Runner<'_>) {
+    let ui = runner.ui;
+    runner.run("module builds", &mut |_| {
         let mut tally = Tally::default();
         let built = [
             module::build(kernel, ui).map(drop),
