@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::disk::hex;
 use crate::host::{self, Need};
 use crate::kernel::Kernel;
+use crate::project;
 use crate::root::{Recipe, Root};
 use crate::target::Targets;
 use crate::ui::Ui;
@@ -21,7 +22,7 @@ use crate::ui::Ui;
 const BASE: &str = "installed-base";
 const IMAGE: &str = "installed";
 
-/// What such a machine has besides the kernel's toolchain: what boots it, and what builds modules for it.
+/// What such a machine has besides what building metadata takes: what boots it, and what builds modules for it.
 const MACHINE: &[&str] = &[
     "dkms",
     "firmware-amd-graphics",
@@ -163,15 +164,11 @@ fn base(kernel: &Kernel, cache: &Cache, ui: &Ui) -> Result<(Root, String)> {
     let targets = Targets::load()?;
     let target = targets.find(&kernel.target)?;
     let known = apt::known(&target, cache).context("no kernel of this target was prepared")?;
-    let mut packages = targets.packages.clone();
-    packages.push(known.compiler_package.clone());
+    let mut packages = depends(&fs::read_to_string(
+        project::checkout().join("debian/control"),
+    )?)?;
     packages.push(known.source_package.clone());
-    packages.extend(
-        [MACHINE, HOST]
-            .concat()
-            .iter()
-            .map(|name| (*name).to_owned()),
-    );
+    packages.extend([MACHINE, HOST].concat().into_iter().map(str::to_owned));
     let tools = format!("{:?}", known.tools);
     let inputs = [
         &*target.suites.join(" "),
@@ -204,6 +201,20 @@ fn base(kernel: &Kernel, cache: &Cache, ui: &Ui) -> Result<(Root, String)> {
         })?,
     };
     Ok((Root::at(dir, cache), inputs.join("\n")))
+}
+
+/// What building Rust metadata takes, as debian/control says: it is there before our packages are.
+fn depends(control: &str) -> Result<Vec<String>> {
+    let stanza = control
+        .split("\n\n")
+        .find(|stanza| stanza.starts_with("Package: kernel-rust-metadata\n"))
+        .context("debian/control has no kernel-rust-metadata")?;
+    let line = stanza
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends: "))
+        .context("kernel-rust-metadata has no Depends of one line")?;
+    let names = line.split(", ").filter(|name| !name.starts_with('$'));
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// What the chroot finds in /mnt.
@@ -241,4 +252,36 @@ fn digest(packages: &Packages) -> Result<String> {
         hash.update(Sha256::digest(fs::read(deb)?));
     }
     Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_package_depends_on_are_read() {
+        let control = "Source: a\nBuild-Depends: x\n\nPackage: kernel-rust-metadata\nArchitecture: all\n\
+                       Depends: bc, rustc, ${misc:Depends}\n\nPackage: b\nDepends: y\n";
+        assert_eq!(depends(control).unwrap(), ["bc", "rustc"]);
+        assert!(depends("Package: b\nDepends: y\n").is_err());
+    }
+
+    #[test]
+    fn what_is_installed_tells_images_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let deb = folder.path().join("a.deb");
+        fs::write(&deb, "one").unwrap();
+        let of = |policy: &str| {
+            let packages = Packages {
+                debs: vec![deb.clone()],
+                policy: policy.into(),
+            };
+            digest(&packages).unwrap()
+        };
+        let first = of("");
+        assert_eq!(of(""), first);
+        assert_ne!(of("options rmcp mtype=uc\n"), first);
+        fs::write(&deb, "two").unwrap();
+        assert_ne!(of(""), first);
+    }
 }
