@@ -4,7 +4,7 @@
 use crate::fail::{Failure, Status};
 use crate::output::Output;
 use crate::system::{Disk, Nobody, Recording, System, This};
-use crate::{doctor, set, status};
+use crate::{doctor, pagetable, set, status};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +34,8 @@ enum Command {
     Set(set::Args),
     /// Set all switches to their defaults and forget what was kept for later starts
     Reset(set::ResetArgs),
+    /// Read the page tables of processes, and say whether the policy reached them
+    Pagetable(pagetable::Args),
     /// Look for what is known to make GPU jobs fail, and read the logs for GPU faults
     Doctor(doctor::Args),
 }
@@ -44,6 +46,7 @@ impl Command {
             Self::Status(args) => status::run(args, system, output),
             Self::Set(args) => set::run(args, system, output),
             Self::Reset(args) => set::reset(args, system, output),
+            Self::Pagetable(args) => pagetable::run(args, system, output),
             Self::Doctor(args) => doctor::run(args, system, output),
         }
     }

@@ -5,14 +5,14 @@
 //! is not named here: reading some of amdgpu's files resets the GPU or moves its memory.
 
 use crate::system::{Found, Refusal, System, parse_number};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Where clients are.
 pub const DRI: &str = "sys/kernel/debug/dri";
 
 /// A client of a GPU that a process has open.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Client {
     /// The process.
     pub pid: u32,
@@ -27,10 +27,12 @@ pub struct Client {
 }
 
 /// What `vm_pagetable_info` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tables {
     /// The root directory: its address with flags, as an entry would have it.
     pub root: u64,
+    /// The number of pages in the address space.
+    pub max_pfn: u64,
     /// The number of the root's level; pages are level 0 of so many and one.
     pub levels: u64,
     /// log2 of the entries in a table.
@@ -72,6 +74,18 @@ pub fn of(system: &System, pid: u32) -> Vec<Client> {
     found.into_values().collect()
 }
 
+/// Whether a process has KFD open, as every program of ROCm does.
+pub fn uses_kfd(system: &System, pid: u32) -> bool {
+    let folder = format!("proc/{pid}/fd");
+    let files = system.list(&folder).unwrap_or_default();
+    files.iter().any(|file| {
+        system
+            .files()
+            .link(&format!("{folder}/{file}"))
+            .is_ok_and(|to| to == "/dev/kfd")
+    })
+}
+
 /// Client, GPU and PASID, if a file is one of amdgpu's.
 pub fn fdinfo(text: &str) -> Option<(u64, String, Option<u64>)> {
     let value = |name: &str| {
@@ -108,6 +122,7 @@ pub fn parse_tables(text: &str) -> Option<Tables> {
     };
     Some(Tables {
         root: value("pd_address")?,
+        max_pfn: value("max_pfn")?,
         levels: value("num_level")?,
         block_size: value("block_size")?,
         fragment_size: value("fragment_size")?,

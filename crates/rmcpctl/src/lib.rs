@@ -22,6 +22,7 @@ pub mod fail;
 pub mod fuzzing;
 pub mod gpu;
 pub mod output;
+pub mod pagetable;
 pub mod rmcp;
 pub mod set;
 pub mod status;
