@@ -19,9 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// The target whose kernel came before the default one's.
 const PREVIOUS: &str = "trixie-backports-previous";
-/// Stable's own kernel, without Rust.
-const STABLE: &str = "trixie";
-/// Where stable's users get newer kernels.
+/// Where stable's users get kernels with Rust; stable's own has none.
 pub(crate) const BACKPORTS: &str = "trixie-backports";
 
 fn upgrade() -> Result<()> {
@@ -81,7 +79,7 @@ fn no_rust() -> Result<()> {
         &later,
         "tar -C /var/lib -cf /packages/kept.tar kernel-rust-metadata",
     )?;
-    let machine = stage.user(STABLE)?;
+    let machine = stage.with_stable_kernel(BACKPORTS)?;
     machine.show(&stage.packages.debs())?;
     let said = stage.must(&machine, INSTALL)?;
     let sentence = said
@@ -100,8 +98,6 @@ fn no_rust() -> Result<()> {
         &machine,
         &format!(
             "set -e; tar -C /var/lib -xf /packages/kept.tar
-             sed -n 's/ {STABLE} / {BACKPORTS} /p' /etc/apt/sources.list >/etc/apt/sources.list.d/backports.list
-             apt-get update -q
              apt-get install -y -q --no-install-recommends -t {BACKPORTS} linux-image-amd64 linux-headers-amd64 linux-source
              dkms status rmcp"
         ),

@@ -8,16 +8,9 @@ use xtask::package::{Packages, Workshop};
 use xtask::ui::Ui;
 use xtask::{project, target};
 
-/// What a user has who runs a kernel with Rust: kernel, headers, and an initramfs generator.
-const USER: &[&str] = &[
-    "initramfs-tools",
-    "zstd",
-    "linux-image-amd64",
-    "linux-headers-amd64",
-];
-
-/// From then on as on a user's machine: packages of other suites only when asked for.
-const SOURCES: &str = "rm /etc/apt/preferences.d/rmcp && apt-get update";
+/// From now on as on a user's machine: manual pages are installed, and other suites' packages only when asked for.
+const SOURCES: &str = "set -e
+    rm /etc/apt/preferences.d/rmcp /etc/dpkg/dpkg.cfg.d/99mmdebstrap; apt-get update";
 
 /// Prints the release of the machine's kernel.
 pub(crate) const RELEASE: &str = "ls /lib/modules | head -n 1";
@@ -57,11 +50,17 @@ impl Stage {
 
     /// The same for another target.
     pub(crate) fn ready_for(&self, target: &str) -> Result<Machine> {
-        let dependencies = Self::dependencies(&suite(target)?)?;
+        let suite = suite(target)?;
+        let kernel = format!(
+            "{SOURCES}
+             apt-get install -y -q --no-install-recommends {} initramfs-tools zstd
+             apt-get install -y -q --no-install-recommends -t {suite} linux-image-amd64 linux-headers-amd64 linux-source",
+            dependencies()?
+        );
         let layers = [
             Layer {
-                name: "dependencies",
-                script: &dependencies,
+                name: "machine",
+                script: &kernel,
                 files: &[],
             },
             Layer {
@@ -70,45 +69,30 @@ impl Stage {
                 files: &[project::checkout().join("kernel-rust-metadata/kernel-rust-metadata")],
             },
         ];
-        self.machine(target, &layers)
-    }
-
-    /// A user's machine of a target, without anything that our packages need.
-    pub(crate) fn user(&self, target: &str) -> Result<Machine> {
-        let layers = [Layer {
-            name: "sources",
-            script: SOURCES,
-            files: &[],
-        }];
-        self.machine(target, &layers)
-    }
-
-    fn machine(&self, target: &str, layers: &[Layer<'_>]) -> Result<Machine> {
         let setup = Setup {
-            name: "user",
             target,
-            packages: USER,
-            layers,
+            layers: &layers,
         };
         Machine::fresh(&setup, &self.ui)
     }
 
-    /// Installs all that our packages need.
-    fn dependencies(suite: &str) -> Result<String> {
-        let control = fs::read_to_string(project::checkout().join("debian/control"))?;
-        let ours: Vec<_> = control
-            .lines()
-            .filter_map(|line| line.strip_prefix("Depends:"))
-            .flat_map(|line| line.split(','))
-            .map(str::trim)
-            .filter(|name| !name.contains('$'))
-            .collect();
-        Ok(format!(
-            "set -e; {SOURCES}
-             apt-get install -y -q --no-install-recommends {} dkms openssl
-             apt-get install -y -q --no-install-recommends -t {suite} linux-source",
-            ours.join(" ")
-        ))
+    /// A machine with the toolchain of a target, and stable's own kernel.
+    pub(crate) fn with_stable_kernel(&self, target: &str) -> Result<Machine> {
+        let script = format!(
+            "{SOURCES}
+             apt-get install -y -q --no-install-recommends {} initramfs-tools zstd linux-image-amd64 linux-headers-amd64",
+            dependencies()?
+        );
+        let layers = [Layer {
+            name: "stable",
+            script: &script,
+            files: &[],
+        }];
+        let setup = Setup {
+            target,
+            layers: &layers,
+        };
+        Machine::fresh(&setup, &self.ui)
     }
 
     /// Runs a script that must end well, and hands back what it said.
@@ -122,6 +106,19 @@ impl Stage {
         self.ui
             .step(first_line(script), |step| machine.run(script, step))
     }
+}
+
+/// All that our packages depend on, as debian/control says, and DKMS.
+fn dependencies() -> Result<String> {
+    let control = fs::read_to_string(project::checkout().join("debian/control"))?;
+    let names: Vec<_> = control
+        .lines()
+        .filter_map(|line| line.strip_prefix("Depends:"))
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|name| !name.contains('$'))
+        .collect();
+    Ok(format!("dkms openssl {}", names.join(" ")))
 }
 
 /// The suite that a target's kernel comes from.

@@ -2,8 +2,8 @@
 //! A Debian machine to install packages on: a clean root file system that may be written to, with apt, and with as many
 //! copies as there are tests.
 //!
-//! It is a stack of layers, mounted with overlayfs. The lower ones are kept in the cache: a base that mmdebstrap made, and
-//! what apt then did to it. The uppermost belongs to one test and is thrown away. Programs run in namespaces of their
+//! It is a stack of layers, mounted with overlayfs. The lower ones are kept in the cache: the root file system that the
+//! module is built in, and what apt then did to it. The uppermost belongs to one test and is thrown away. Programs run in namespaces of their
 //! own, as in [`crate::root`]; nothing stays mounted, and every process ends with the one that was started.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::apt::{self, Resolved};
 use crate::cache::{Cache, Scratch};
 use crate::disk::hex;
 use crate::host;
-use crate::root::Recipe;
+use crate::root::Root;
 use crate::target::Targets;
 use crate::ui::{Step, Ui};
 
@@ -72,37 +72,11 @@ impl Machine {
         let target = targets.find(recipe.target)?;
         // A newer kernel in the archive makes a new machine.
         let (_, resolved) = apt::resolve(&targets, &target, false, &cache, ui)?;
-        let packages: Vec<_> = recipe
-            .packages
-            .iter()
-            .map(|&name| name.to_owned())
-            .collect();
-        let name = format!("{}: {}", recipe.target, recipe.name);
-        let all = packages.join(",");
         let state = format!("{:?}", (&resolved.version, &resolved.tools));
-        let mut inputs = vec![LAYOUT.to_owned(), all, state];
-        let base = kept(
-            &format!("{name}: base"),
-            &format!("{}-{}-base", target.name, recipe.name),
-            &inputs,
-            &cache,
-            ui,
-            |dir, step| {
-                let recipe = Recipe {
-                    targets: &targets,
-                    target: &target,
-                    site: &resolved.site,
-                    packages: &packages,
-                    parts: &["usr/bin/apt-get"],
-                };
-                recipe.make(&cache, dir, step)?;
-                // A user's machine has manual pages.
-                Ok(fs::remove_file(
-                    dir.join("etc/dpkg/dpkg.cfg.d/99mmdebstrap"),
-                )?)
-            },
-        )?;
-        let mut lower = vec![base];
+        let mut inputs = vec![LAYOUT.to_owned(), state];
+        // The one that the module is built in; what a user's machine has besides comes with the layers.
+        let root = Root::prepare(&targets, &target, &resolved, &cache, ui)?;
+        let mut lower = vec![root.dir().to_path_buf()];
         for layer in recipe.layers {
             let digest = digest(layer.files)?;
             inputs.extend([layer.script.to_owned(), digest]);
@@ -238,12 +212,8 @@ impl Machine {
 /// What a machine is before a test gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    /// What its base is called.
-    pub name: &'a str,
-    /// The target whose suites and kernel it has.
+    /// The target whose root file system with its toolchain it starts from.
     pub target: &'a str,
-    /// Packages besides the minimal base.
-    pub packages: &'a [&'a str],
     /// What is done to it then.
     pub layers: &'a [Layer<'a>],
 }
