@@ -6,11 +6,11 @@ use fs_err as fs;
 use xtask::package::machine::Machine;
 use xtask::{package, project};
 
-use super::Test;
+use super::Staged;
 use super::life::{ensure_installed, files, status};
 use super::machines::{RELEASE, Stage};
 
-pub(crate) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Staged] = &[
     (
         "dkms add and install from a checkout, and remove without a trace",
         from_checkout,
@@ -29,21 +29,20 @@ fn with_checkout(stage: &Stage) -> Result<Machine> {
     Ok(machine)
 }
 
-fn from_checkout() -> Result<()> {
-    let stage = Stage::open()?;
-    let machine = with_checkout(&stage)?;
+fn from_checkout(stage: &Stage) -> Result<()> {
+    let machine = with_checkout(stage)?;
     let version = &stage.packages.version;
-    let before = files(&stage, &machine)?;
+    let before = files(stage, &machine)?;
     stage.must(
         &machine,
         &format!("cd /packages/rmcp && dkms add . && dkms install rmcp/{version} -k $({RELEASE})"),
     )?;
-    ensure_installed(&stage, &machine, version)?;
+    ensure_installed(stage, &machine, version)?;
     stage.must(
         &machine,
         &format!("dkms remove rmcp/{version} --all && rm -r /usr/src/rmcp-{version}"),
     )?;
-    let after = files(&stage, &machine)?;
+    let after = files(stage, &machine)?;
     let left: Vec<_> = after
         .difference(&before)
         .filter(|name| !name.starts_with("/var/lib/dkms/mok."))
@@ -55,12 +54,11 @@ fn from_checkout() -> Result<()> {
          chmod +x /usr/local/bin/uname; cd /packages/rmcp && dkms add . && dkms install rmcp/{version}"
     );
     stage.must(&machine, &script)?;
-    ensure_installed(&stage, &machine, version)
+    ensure_installed(stage, &machine, version)
 }
 
-fn used() -> Result<()> {
-    let stage = Stage::open()?;
-    let machine = with_checkout(&stage)?;
+fn used(stage: &Stage) -> Result<()> {
+    let machine = with_checkout(stage)?;
     let version = &stage.packages.version;
     let checkout = machine.packages().join("rmcp");
     for (name, text) in [
@@ -81,7 +79,7 @@ fn used() -> Result<()> {
         &machine,
         &format!("cd /packages/rmcp && dkms add . && dkms install rmcp/{version} -k $({RELEASE})"),
     )?;
-    ensure_installed(&stage, &machine, version)?;
+    ensure_installed(stage, &machine, version)?;
     stage.must(
         &machine,
         &format!("test ! -e /usr/src/rmcp-{version}/target"),
@@ -93,20 +91,19 @@ fn used() -> Result<()> {
     Ok(())
 }
 
-fn make_dkms() -> Result<()> {
-    let stage = Stage::open()?;
-    let machine = with_checkout(&stage)?;
+fn make_dkms(stage: &Stage) -> Result<()> {
+    let machine = with_checkout(stage)?;
     let script = format!(
         "printf '#!/bin/sh\\ncase $1 in -r) echo %s;; *) exec /usr/bin/uname \"$@\";; esac\\n' $({RELEASE}) >/usr/local/bin/uname
          chmod +x /usr/local/bin/uname; cd /packages/rmcp && make dkms"
     );
     stage.must(&machine, &script)?;
-    ensure_installed(&stage, &machine, &stage.packages.version)?;
+    ensure_installed(stage, &machine, &stage.packages.version)?;
     let size = stage.must(&machine, "du -sk /usr/src/rmcp-* | cut -f 1")?;
     ensure!(
         size.trim().parse::<u32>()? < 2000,
         "DKMS was given {size} kB"
     );
-    ensure!(status(&stage, &machine)?.ends_with("installed"));
+    ensure!(status(stage, &machine)?.ends_with("installed"));
     Ok(())
 }

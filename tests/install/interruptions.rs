@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use xtask::package::machine::Machine;
 
-use super::Test;
+use super::Staged;
 use super::life::{ensure_installed, ensure_whole, files};
 use super::machines::{RELEASE, Stage};
 
-pub(crate) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Staged] = &[
     ("dkms killed at any phase begins again", dkms_killed),
     (
         "apt killed while the module is built begins again",
@@ -62,12 +62,11 @@ fn ensure_clean(stage: &Stage, machine: &Machine, before: &BTreeSet<String>) -> 
     Ok(())
 }
 
-fn dkms_killed() -> Result<()> {
-    let stage = Stage::open()?;
+fn dkms_killed(stage: &Stage) -> Result<()> {
     let version = &stage.packages.version;
     let ready = stage.ready()?;
     ready.show(&stage.packages.debs())?;
-    let before = files(&stage, &ready)?;
+    let before = files(stage, &ready)?;
     stage.must(
         &ready,
         "touch /etc/dkms/no-autoinstall; apt-get install -y -q --no-install-recommends /packages/*.deb; rm /etc/dkms/no-autoinstall",
@@ -82,21 +81,20 @@ fn dkms_killed() -> Result<()> {
             &machine,
             &format!("dkms install rmcp/{version} -k $({RELEASE})"),
         )?;
-        ensure_installed(&stage, &machine, version)?;
+        ensure_installed(stage, &machine, version)?;
         stage.must(
             &machine,
             "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
         )?;
-        ensure_whole(&stage, &machine)?;
-        ensure_clean(&stage, &machine, &before)?;
+        ensure_whole(stage, &machine)?;
+        ensure_clean(stage, &machine, &before)?;
     }
     Ok(())
 }
 
-fn apt_killed() -> Result<()> {
-    let stage = Stage::open()?;
+fn apt_killed(stage: &Stage) -> Result<()> {
     let ready = stage.ready()?;
-    let before = files(&stage, &ready)?;
+    let before = files(stage, &ready)?;
     for phase in ["cp", "bindgen", "depmod"] {
         let machine = ready.copy()?;
         machine.show(&stage.packages.debs())?;
@@ -106,19 +104,18 @@ fn apt_killed() -> Result<()> {
             "apt-get install -y -q --no-install-recommends /packages/*.deb; test -e /fired",
         )?;
         stage.must(&machine, "dpkg --configure -a && apt-get install -y -q -f")?;
-        ensure_installed(&stage, &machine, &stage.packages.version)?;
+        ensure_installed(stage, &machine, &stage.packages.version)?;
         stage.must(
             &machine,
             "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
         )?;
-        ensure_whole(&stage, &machine)?;
-        ensure_clean(&stage, &machine, &before)?;
+        ensure_whole(stage, &machine)?;
+        ensure_clean(stage, &machine, &before)?;
     }
     Ok(())
 }
 
-fn interrupted() -> Result<()> {
-    let stage = Stage::open()?;
+fn interrupted(stage: &Stage) -> Result<()> {
     let version = &stage.packages.version;
     let machine = stage.ready()?;
     machine.show(&stage.packages.debs())?;
@@ -137,5 +134,5 @@ fn interrupted() -> Result<()> {
         &machine,
         &format!("dkms install rmcp/{version} -k $({RELEASE})"),
     )?;
-    ensure_installed(&stage, &machine, version)
+    ensure_installed(stage, &machine, version)
 }

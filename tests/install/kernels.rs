@@ -1,145 +1,123 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernels that come and go while rmcp is installed, and the initramfs of both generators.
+//! Kernels that come and go while rmcp is installed, as their packages' scripts announce them, and those without Rust.
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::package::machine::{self, Machine};
 
-use super::Test;
-use super::life::{INSTALL, ensure_whole, status};
-use super::machines::{RELEASE, Stage};
+use super::Staged;
+use super::life::{ensure_installed, ensure_whole, status};
+use super::machines::{INSTALL, RELEASE, Stage};
 
-pub(crate) const TESTS: &[Test] = &[
-    ("a kernel upgrade builds for the new kernel", upgrade),
+pub(crate) const TESTS: &[Staged] = &[
+    ("headers that arrive build the module", arrives),
+    ("a kernel that goes takes module and metadata along", goes),
     (
-        "a machine with a kernel without Rust only is told so, and served when another kernel comes",
-        no_rust,
+        "a kernel without Rust is skipped with a sentence",
+        without_rust,
     ),
     ("dracut's initramfs holds rmcp and its options", dracut),
 ];
 
-/// The target whose kernel came before the default one's.
-const PREVIOUS: &str = "trixie-backports-previous";
-/// Where stable's users get kernels with Rust; stable's own has none.
-pub(crate) const BACKPORTS: &str = "trixie-backports";
-
-fn upgrade() -> Result<()> {
-    let stage = Stage::open()?;
-    let previous = machine::kernel(PREVIOUS, &stage.ui)?;
-    let (old, package) = (
-        &previous.release,
-        format!("{}={}", previous.source_package, previous.version),
-    );
-    let machine = stage.ready_for(BACKPORTS)?;
-    let new = stage.must(&machine, RELEASE)?;
-    let new = new.trim();
-    // What takes ninety seconds to make is made for the previous kernel, and kept aside for the new one.
-    stage.must(
-        &machine,
-        &format!(
-            "set -e; mv /var/lib/kernel-rust-metadata /var/lib/aside
-             apt-get purge -y -q linux-source linux-image-amd64 linux-headers-amd64 '^linux-.*{new}$' '^linux-source-.*'
-             apt-get install -y -q --no-install-recommends linux-image-{old} linux-headers-{old} {package}"
-        ),
-    )?;
+fn arrives(stage: &Stage) -> Result<()> {
+    let machine = stage.ready()?;
     machine.show(&stage.packages.debs())?;
-    stage.must(&machine, INSTALL)?;
-    let only_old = format!("rmcp/{}, {old}, x86_64: installed", stage.packages.version);
-    let said = status(&stage, &machine)?;
-    ensure!(said == only_old, "{said}");
-    let verified = stage.must(&machine, "kernel-rust-metadata list")?;
-    ensure!(verified.starts_with(old.as_str()), "{verified}");
+    // Installed before the kernel is there.
     stage.must(
         &machine,
         &format!(
-            "set -e; mv /var/lib/aside/* /var/lib/kernel-rust-metadata/
-             apt-get install -y -q --no-install-recommends -t {BACKPORTS} linux-image-amd64 linux-headers-amd64 linux-source"
+            "mv /lib/modules/$({RELEASE})/build /tmp/build; cp -P /tmp/build /root/; {INSTALL}"
         ),
     )?;
-    let said = status(&stage, &machine)?;
-    let both = |release: &str| {
-        said.contains(&format!(
-            "rmcp/{}, {release}, x86_64: installed",
-            stage.packages.version
-        ))
-    };
-    ensure!(both(old) && both(new), "{said}");
-    ensure_in_initramfs(
-        &stage,
+    let added = format!("rmcp/{}: added", stage.packages.version);
+    let said = status(stage, &machine)?;
+    ensure!(said == added, "dkms says {said:?}");
+    // What linux-headers' postinst does.
+    stage.must(
         &machine,
-        &format!("lsinitramfs /boot/initrd.img-{new}"),
+        &format!(
+            "cp -P /root/build /lib/modules/$({RELEASE})/; export DPKG_MAINTSCRIPT_NAME=postinst DPKG_MAINTSCRIPT_PACKAGE=linux-headers
+             run-parts --report --exit-on-error --arg=$({RELEASE}) /etc/kernel/header_postinst.d"
+        ),
     )?;
-    ensure_whole(&stage, &machine)
+    ensure_installed(stage, &machine, &stage.packages.version)
 }
 
-fn no_rust() -> Result<()> {
-    let stage = Stage::open()?;
-    // Made beforehand: the metadata of the kernel that comes later.
-    let later = stage.ready_for(BACKPORTS)?;
-    stage.must(
-        &later,
-        "tar -C /var/lib -cf /packages/kept.tar kernel-rust-metadata",
-    )?;
-    let machine = stage.with_stable_kernel(BACKPORTS)?;
+fn goes(stage: &Stage) -> Result<()> {
+    let machine = stage.ready()?;
     machine.show(&stage.packages.debs())?;
+    stage.must(
+        &machine,
+        &format!("{INSTALL} && mkdir -p /var/lib/kernel-rust-metadata/$({RELEASE})/rust"),
+    )?;
+    // What linux-image's prerm and postrm do.
+    stage.must(
+        &machine,
+        &format!(
+            "set -e; for step in prerm postrm; do
+                 DEB_MAINT_PARAMS=remove DPKG_MAINTSCRIPT_NAME=$step \\
+                     run-parts --report --exit-on-error --arg=$({RELEASE}) /etc/kernel/$step.d; done"
+        ),
+    )?;
+    let left = stage.must(
+        &machine,
+        &format!(
+            "find /lib/modules /var/lib/dkms/rmcp /var/lib/kernel-rust-metadata -name 'rmcp.ko*' -o -path '/var/*' -name $({RELEASE})"
+        ),
+    )?;
+    ensure!(left.trim().is_empty(), "these are left: {left}");
+    ensure_whole(stage, &machine)
+}
+
+fn without_rust(stage: &Stage) -> Result<()> {
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    // Beside the other kernel one whose configuration is the same but for this.
+    stage.must(
+        &machine,
+        &format!(
+            "set -e; headers=/usr/src/linux-headers-9.9.9-amd64; mkdir -p $headers/include/config /lib/modules/9.9.9-amd64
+             for file in .config include/config/auto.conf; do
+                 sed '/^CONFIG_RUST=/d' /lib/modules/$({RELEASE})/build/$file >$headers/$file; done
+             ln -s $headers /lib/modules/9.9.9-amd64/build"
+        ),
+    )?;
     let said = stage.must(&machine, INSTALL)?;
     let sentence = said
         .lines()
-        .find(|line| line.starts_with("rmcp: kernel"))
-        .with_context(|| format!("apt says nothing of rmcp:\n{said}"))?;
+        .find(|line| line.starts_with("rmcp: kernel 9.9.9-amd64"))
+        .with_context(|| format!("apt says nothing of it:\n{said}"))?;
     ensure!(
-        sentence.contains("without Rust") && sentence.contains(BACKPORTS),
+        sentence.contains("without Rust") && sentence.contains("trixie-backports"),
         "{sentence}"
     );
-    let added = format!("rmcp/{}: added", stage.packages.version);
-    ensure!(status(&stage, &machine)? == added);
-    ensure_whole(&stage, &machine)?;
-    machine.show(&[later.packages().join("kept.tar")])?;
-    let said = stage.must(
+    ensure_installed(stage, &machine, &stage.packages.version)?;
+    let said = stage.run(
         &machine,
         &format!(
-            "set -e; tar -C /var/lib -xf /packages/kept.tar
-             apt-get install -y -q --no-install-recommends -t {BACKPORTS} linux-image-amd64 linux-headers-amd64 linux-source
-             dkms status rmcp"
+            "dkms install rmcp/{} -k 9.9.9-amd64",
+            stage.packages.version
         ),
     )?;
-    let last = said.lines().last().unwrap_or_default();
     ensure!(
-        last.starts_with("rmcp/") && last.ends_with(": installed"),
-        "{said}"
+        said.status == Some(77) && said.text.contains("without Rust"),
+        "{said:?}"
     );
-    ensure_whole(&stage, &machine)
+    Ok(())
 }
 
-fn dracut() -> Result<()> {
-    let stage = Stage::open()?;
+fn dracut(stage: &Stage) -> Result<()> {
     let machine = stage.ready()?;
-    stage.must(
-        &machine,
-        "apt-get install -y -q --no-install-recommends dracut && rm -f /boot/initrd.img-*",
-    )?;
     machine.show(&stage.packages.debs())?;
     stage.must(
         &machine,
         &format!(
-            "set -e; mkdir -p /etc/dracut.conf.d; echo 'add_drivers+=\" amdgpu \"' >/etc/dracut.conf.d/amdgpu.conf
-             apt-get install -y -q --no-install-recommends /packages/*.deb
-             [ -e /boot/initrd.img-$({RELEASE}) ] || dracut --force /boot/initrd.img-$({RELEASE}) $({RELEASE})"
+            "set -e; apt-get install -y -q --no-install-recommends dracut
+             mkdir -p /etc/dracut.conf.d; echo 'add_drivers+=\" amdgpu \"' >/etc/dracut.conf.d/amdgpu.conf
+             echo 'compress=\"zstd -1\"' >>/etc/dracut.conf.d/amdgpu.conf
+             dracut --force /boot/initrd.img-$({RELEASE}) $({RELEASE}); {INSTALL}"
         ),
     )?;
     let list = format!("lsinitrd /boot/initrd.img-$({RELEASE})");
-    ensure_in_initramfs(&stage, &machine, &list)?;
-    stage.must(&machine, "apt-get purge -y -q rmcp-dkms")?;
     let names = stage.must(&machine, &list)?;
-    ensure!(
-        names.contains("/amdgpu.ko") && !names.contains("rmcp"),
-        "the initramfs still holds something of rmcp"
-    );
-    ensure_whole(&stage, &machine)
-}
-
-/// That module and settings are where amdgpu is.
-fn ensure_in_initramfs(stage: &Stage, machine: &Machine, list: &str) -> Result<()> {
-    let names = stage.must(machine, list)?;
     for name in [
         "/rmcp.ko",
         "/amdgpu.ko",
@@ -148,5 +126,11 @@ fn ensure_in_initramfs(stage: &Stage, machine: &Machine, list: &str) -> Result<(
     ] {
         ensure!(names.contains(name), "the initramfs holds no {name}");
     }
-    Ok(())
+    stage.must(&machine, "apt-get purge -y -q rmcp-dkms")?;
+    let names = stage.must(&machine, &list)?;
+    ensure!(
+        names.contains("/amdgpu.ko") && !names.contains("rmcp"),
+        "the initramfs still holds something of rmcp"
+    );
+    ensure_whole(stage, &machine)
 }

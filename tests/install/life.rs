@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use xtask::package::machine::Machine;
 
-use super::Test;
-use super::machines::{RELEASE, Stage};
+use super::Staged;
+use super::machines::{INSTALL, RELEASE, Stage};
 
-pub(crate) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Staged] = &[
     (
         "a fresh install builds, signs and installs the module",
         install,
@@ -25,23 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a reinstall is as good as new", reinstall),
     ("remove takes the module away and keeps options", remove),
     ("purge leaves no file behind", purge),
-    (
-        "removing the kernel removes module and metadata",
-        kernel_removed,
-    ),
 ];
-
-/// With amdgpu in the initramfs, as on many machines.
-pub(crate) const INSTALL: &str = "set -e; echo amdgpu >>/etc/initramfs-tools/modules
-    apt-get install -y -q --no-install-recommends /packages/*.deb";
-
-/// A ready machine with our packages.
-fn installed(stage: &Stage) -> Result<(Machine, String)> {
-    let machine = stage.ready()?;
-    machine.show(&stage.packages.debs())?;
-    let said = stage.must(&machine, INSTALL)?;
-    Ok((machine, said))
-}
 
 /// What `dkms status` says of rmcp.
 pub(crate) fn status(stage: &Stage, machine: &Machine) -> Result<String> {
@@ -79,6 +63,11 @@ pub(crate) fn ensure_whole(stage: &Stage, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Makes an initramfs with amdgpu, as small as can be.
+const INITRAMFS: &str = "set -e; echo amdgpu >>/etc/initramfs-tools/modules
+    sed -i 's/^MODULES=.*/MODULES=list/' /etc/initramfs-tools/initramfs.conf
+    update-initramfs -c -k $(ls /lib/modules | head -n 1)";
+
 /// The names in an initramfs.
 fn initramfs(stage: &Stage, machine: &Machine) -> Result<String> {
     stage.must(
@@ -87,11 +76,10 @@ fn initramfs(stage: &Stage, machine: &Machine) -> Result<String> {
     )
 }
 
-fn install() -> Result<()> {
-    let stage = Stage::open()?;
-    let (machine, said) = installed(&stage)?;
+fn install(stage: &Stage) -> Result<()> {
+    let (machine, said) = stage.installed()?;
     ensure!(!said.contains("WARN"), "{said}");
-    ensure_installed(&stage, &machine, &stage.packages.version)?;
+    ensure_installed(stage, &machine, &stage.packages.version)?;
     // The kernel's own module says what a module of this kernel looks like.
     let vermagic = |module: &str| {
         stage.must(
@@ -111,9 +99,11 @@ fn install() -> Result<()> {
     Ok(())
 }
 
-fn order() -> Result<()> {
-    let stage = Stage::open()?;
-    let (machine, _) = installed(&stage)?;
+fn order(stage: &Stage) -> Result<()> {
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    stage.must(&machine, INITRAMFS)?;
+    stage.must(&machine, INSTALL)?;
     let loads = stage.must(
         &machine,
         &format!("modprobe --set-version $({RELEASE}) --show-depends amdgpu"),
@@ -124,7 +114,7 @@ fn order() -> Result<()> {
             .with_context(|| format!("no {word} in {loads}"))
     };
     ensure!(position("/rmcp.ko")? < position("/amdgpu.ko")?, "{loads}");
-    let names = initramfs(&stage, &machine)?;
+    let names = initramfs(stage, &machine)?;
     for name in [
         "/rmcp.ko",
         "/amdgpu.ko",
@@ -136,15 +126,14 @@ fn order() -> Result<()> {
     Ok(())
 }
 
-fn upgrade() -> Result<()> {
-    let stage = Stage::open()?;
+fn upgrade(stage: &Stage) -> Result<()> {
     let earlier = stage.ui.step("an earlier version", |step| {
         stage.workshop.build(Some("0.0.9"), step)
     })?;
     let machine = stage.ready()?;
     machine.show(&earlier.debs())?;
     stage.must(&machine, INSTALL)?;
-    ensure_installed(&stage, &machine, "0.0.9")?;
+    ensure_installed(stage, &machine, "0.0.9")?;
     stage.must(
         &machine,
         "rm /packages/*; echo 'options rmcp mtype=keep' >>/etc/modprobe.d/rmcp.conf",
@@ -154,30 +143,29 @@ fn upgrade() -> Result<()> {
         &machine,
         "apt-get install -y -q --no-install-recommends /packages/*.deb",
     )?;
-    ensure_installed(&stage, &machine, &stage.packages.version)?;
+    ensure_installed(stage, &machine, &stage.packages.version)?;
     stage.must(&machine, "grep -q '^options rmcp mtype=keep' /etc/modprobe.d/rmcp.conf && test ! -e /usr/src/rmcp-0.0.9")?;
     Ok(())
 }
 
-fn reinstall() -> Result<()> {
-    let stage = Stage::open()?;
-    let (machine, _) = installed(&stage)?;
+fn reinstall(stage: &Stage) -> Result<()> {
+    let (machine, _) = stage.installed()?;
     stage.must(
         &machine,
         "apt-get install -y -q --reinstall /packages/rmcp-dkms*.deb",
     )?;
-    ensure_installed(&stage, &machine, &stage.packages.version)
+    ensure_installed(stage, &machine, &stage.packages.version)
 }
 
-fn remove() -> Result<()> {
-    let stage = Stage::open()?;
-    let (machine, _) = installed(&stage)?;
+fn remove(stage: &Stage) -> Result<()> {
+    let (machine, _) = stage.installed()?;
+    stage.must(&machine, INITRAMFS)?;
     stage.must(
         &machine,
         "echo '# mine' >>/etc/modprobe.d/rmcp.conf; apt-get remove -y -q rmcp-dkms",
     )?;
     stage.must(&machine, "grep -q '# mine' /etc/modprobe.d/rmcp.conf")?;
-    ensure!(status(&stage, &machine)?.is_empty());
+    ensure!(status(stage, &machine)?.is_empty());
     let loads = stage.must(
         &machine,
         &format!("modprobe --set-version $({RELEASE}) --show-depends amdgpu"),
@@ -186,12 +174,12 @@ fn remove() -> Result<()> {
         loads.contains("/amdgpu.ko") && !loads.contains("rmcp"),
         "{loads}"
     );
-    let names = initramfs(&stage, &machine)?;
+    let names = initramfs(stage, &machine)?;
     ensure!(
         names.contains("/amdgpu.ko") && !names.contains("rmcp.ko"),
         "the initramfs still holds rmcp.ko"
     );
-    ensure_whole(&stage, &machine)
+    ensure_whole(stage, &machine)
 }
 
 /// Every file of the machine, without what programs keep for themselves.
@@ -204,13 +192,13 @@ pub(crate) fn files(stage: &Stage, machine: &Machine) -> Result<BTreeSet<String>
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-fn purge() -> Result<()> {
-    let stage = Stage::open()?;
+fn purge(stage: &Stage) -> Result<()> {
     let machine = stage.ready()?;
     machine.show(&stage.packages.debs())?;
-    let before = files(&stage, &machine)?;
+    stage.must(&machine, INITRAMFS)?;
+    let before = files(stage, &machine)?;
     stage.must(&machine, INSTALL)?;
-    let between = files(&stage, &machine)?;
+    let between = files(stage, &machine)?;
     ensure!(
         between
             .difference(&before)
@@ -220,7 +208,7 @@ fn purge() -> Result<()> {
         &machine,
         "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
     )?;
-    let after = files(&stage, &machine)?;
+    let after = files(stage, &machine)?;
     // The key with which DKMS signs every module is DKMS's.
     let left: Vec<_> = after
         .difference(&before)
@@ -228,7 +216,7 @@ fn purge() -> Result<()> {
         .collect();
     ensure!(left.is_empty(), "these are left: {left:?}");
     ensure!(
-        !initramfs(&stage, &machine)?.contains("rmcp"),
+        !initramfs(stage, &machine)?.contains("rmcp"),
         "the initramfs still holds something of rmcp"
     );
     let words = stage.run(
@@ -236,26 +224,5 @@ fn purge() -> Result<()> {
         "grep -rl rmcp /etc /var/lib/dpkg/info /var/lib/dpkg/triggers /lib/modules/*/modules.*",
     )?;
     ensure!(words.text.trim().is_empty(), "{}", words.text);
-    ensure_whole(&stage, &machine)
-}
-
-fn kernel_removed() -> Result<()> {
-    let stage = Stage::open()?;
-    let (machine, _) = installed(&stage)?;
-    let release = stage.must(&machine, RELEASE)?;
-    let release = release.trim();
-    stage.must(
-        &machine,
-        &format!("apt-get purge -y -q '^linux-(image|headers|binary|modules|base)-{release}$' linux-image-amd64 linux-headers-amd64"),
-    )?;
-    let left = stage.must(
-        &machine,
-        &format!("find /lib/modules/{release} /var/lib/dkms/rmcp /var/lib/kernel-rust-metadata -name '*{release}*' -o -name 'rmcp.ko*'; true"),
-    )?;
-    let left: Vec<_> = left
-        .lines()
-        .filter(|line| !line.starts_with("find:"))
-        .collect();
-    ensure!(left.is_empty(), "these are left: {left:?}");
-    ensure_whole(&stage, &machine)
+    ensure_whole(stage, &machine)
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machines that tests start from, and what they all ask of them.
 
+use std::sync::OnceLock;
+
 use anyhow::{Context as _, Result};
 use fs_err as fs;
-use xtask::package::machine::{Layer, Machine, Said, Setup};
+use xtask::kernel::{self, Kernel};
+use xtask::package::machine::{Machine, Said};
 use xtask::package::{Packages, Workshop};
 use xtask::ui::Ui;
 use xtask::{project, target};
 
-/// From now on as on a user's machine: manual pages are installed, and other suites' packages only when asked for.
-const SOURCES: &str = "set -e
-    rm /etc/apt/preferences.d/rmcp /etc/dpkg/dpkg.cfg.d/99mmdebstrap; apt-get update";
+/// Installs our packages.
+pub(crate) const INSTALL: &str = "apt-get install -y -q --no-install-recommends /packages/*.deb";
 
 /// Prints the release of the machine's kernel.
 pub(crate) const RELEASE: &str = "ls /lib/modules | head -n 1";
@@ -18,81 +20,52 @@ pub(crate) const RELEASE: &str = "ls /lib/modules | head -n 1";
 /// What all tests share.
 pub(crate) struct Stage {
     pub(crate) ui: Ui,
-    /// The name of the target that `KERNEL` names.
-    pub(crate) target: String,
-    /// The suite that its kernel comes from, as apt's option -t takes it.
-    pub(crate) suite: String,
+    /// The kernel that `KERNEL` names.
+    kernel: Kernel,
     pub(crate) packages: Packages,
     /// Builds packages, and keeps other runs away from the cache.
     pub(crate) workshop: Workshop,
+    installed: OnceLock<(Machine, String)>,
 }
 
 impl Stage {
     pub(crate) fn open() -> Result<Stage> {
         let ui = Ui::plain();
-        let target = target::chosen("");
+        let kernel = kernel::prepare(&target::chosen(""), &ui)?;
         let workshop = Workshop::open(&ui)?;
         let packages = ui.step("Debian packages", |step| workshop.build(None, step))?;
-        let suite = suite(&target)?;
         Ok(Stage {
             ui,
-            target,
-            suite,
+            kernel,
             packages,
             workshop,
+            installed: OnceLock::new(),
         })
     }
 
-    /// A machine without anything of ours, where all that our packages depend on is there, and the metadata is kept.
+    /// A machine without anything of ours, where all that our packages depend on is there. Its headers hold Rust metadata,
+    /// so that nothing has to be built but the module.
     pub(crate) fn ready(&self) -> Result<Machine> {
-        self.ready_for(&self.target)
+        Machine::fresh(&self.kernel, &programs()?, true, &self.ui)
     }
 
-    /// The same for another target.
-    pub(crate) fn ready_for(&self, target: &str) -> Result<Machine> {
-        let suite = suite(target)?;
-        let kernel = format!(
-            "{SOURCES}
-             apt-get install -y -q --no-install-recommends {} initramfs-tools zstd
-             apt-get install -y -q --no-install-recommends -t {suite} linux-image-amd64 linux-headers-amd64 linux-source",
-            dependencies()?
-        );
-        let layers = [
-            Layer {
-                name: "machine",
-                script: &kernel,
-                files: &[],
-            },
-            Layer {
-                name: "metadata",
-                script: METADATA,
-                files: &[project::checkout().join("kernel-rust-metadata/kernel-rust-metadata")],
-            },
-        ];
-        let setup = Setup {
-            target,
-            layers: &layers,
-        };
-        Machine::fresh(&setup, &self.ui)
+    /// The same with headers as Debian ships them, without metadata.
+    pub(crate) fn bare(&self) -> Result<Machine> {
+        Machine::fresh(&self.kernel, &programs()?, false, &self.ui)
     }
 
-    /// A machine with the toolchain of a target, and stable's own kernel.
-    pub(crate) fn with_stable_kernel(&self, target: &str) -> Result<Machine> {
-        let script = format!(
-            "{SOURCES}
-             apt-get install -y -q --no-install-recommends {} initramfs-tools zstd linux-image-amd64 linux-headers-amd64",
-            dependencies()?
-        );
-        let layers = [Layer {
-            name: "stable",
-            script: &script,
-            files: &[],
-        }];
-        let setup = Setup {
-            target,
-            layers: &layers,
-        };
-        Machine::fresh(&setup, &self.ui)
+    /// A machine on which our packages were installed with apt, and what apt said.
+    pub(crate) fn installed(&self) -> Result<(Machine, &str)> {
+        if self.installed.get().is_none() {
+            let machine = self.ready()?;
+            machine.show(&self.packages.debs())?;
+            let said = self.must(&machine, INSTALL)?;
+            let _ = self.installed.set((machine, said));
+        }
+        let (machine, said) = self.installed.get().context("nothing was installed")?;
+        let copy = machine.copy()?;
+        copy.show(&self.packages.debs())?;
+        Ok((copy, said))
     }
 
     /// Runs a script that must end well, and hands back what it said.
@@ -108,8 +81,9 @@ impl Stage {
     }
 }
 
-/// All that our packages depend on, as debian/control says, and DKMS.
-fn dependencies() -> Result<String> {
+/// Installs all that our packages depend on, as debian/control says, DKMS, and an initramfs generator, from now on with manual
+/// pages as on a user's machine.
+fn programs() -> Result<String> {
     let control = fs::read_to_string(project::checkout().join("debian/control"))?;
     let names: Vec<_> = control
         .lines()
@@ -118,22 +92,14 @@ fn dependencies() -> Result<String> {
         .map(str::trim)
         .filter(|name| !name.contains('$'))
         .collect();
-    Ok(format!("dkms openssl {}", names.join(" ")))
+    Ok(format!(
+        "set -e
+         rm -f /etc/dpkg/dpkg.cfg.d/99mmdebstrap; apt-get update
+         apt-get install -y -q --no-install-recommends dkms openssl initramfs-tools zstd cpio {}
+         cp /lib/modules/$({RELEASE})/config /boot/config-$({RELEASE}); rm -r /lib/firmware/amdgpu",
+        names.join(" ")
+    ))
 }
-
-/// The suite that a target's kernel comes from.
-fn suite(target: &str) -> Result<String> {
-    let target = target::Targets::load()?.find(target)?;
-    target
-        .suites
-        .last()
-        .cloned()
-        .context("a target without suites")
-}
-
-/// Builds the metadata of every kernel, as the tool does when DKMS first needs it.
-const METADATA: &str = "set -e
-    for kernel in $(ls /lib/modules); do sh /packages/kernel-rust-metadata build $kernel; done";
 
 fn first_line(script: &str) -> &str {
     let line = script.trim().lines().next().unwrap_or_default();

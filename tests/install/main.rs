@@ -13,29 +13,46 @@ mod packaging;
 mod refusals;
 
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
-use libtest_mimic::{Arguments, Trial};
-use xtask::target;
+use libtest_mimic::{Arguments, Failed, Trial};
+use machines::Stage;
 
-/// A test: its name and what it does.
+/// A test that stands for itself: its name and what it does.
 type Test = (&'static str, fn() -> anyhow::Result<()>);
+/// One of those that share packages and machines.
+type Staged = (&'static str, fn(&Stage) -> anyhow::Result<()>);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them use both cores.
     arguments.test_threads = Some(1);
-    let mut tests = [packaging::TESTS, life::TESTS, checkout::TESTS].concat();
-    // What does not depend on the suite is shown on one of them.
-    if target::chosen("") == kernels::BACKPORTS {
-        tests.extend([kernels::TESTS, refusals::TESTS, interruptions::TESTS].concat());
-    }
-    let trials = tests
+    // These come first: they take the cache's lock, which the stage of the others holds to the end.
+    let alone: Vec<Test> = Vec::new();
+    let staged = [
+        packaging::TESTS,
+        life::TESTS,
+        kernels::TESTS,
+        checkout::TESTS,
+        refusals::TESTS,
+        interruptions::TESTS,
+    ]
+    .concat();
+    let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
+    let alone = alone
         .into_iter()
-        .map(|(name, test)| {
-            Trial::test(name, move || {
-                test().map_err(|error| format!("{error:#}").into())
-            })
+        .map(|(name, test)| Trial::test(name, move || told(test())));
+    let staged = staged.into_iter().map(|(name, test)| {
+        let stage = Arc::clone(&stage);
+        Trial::test(name, move || {
+            let stage = stage.get_or_init(|| Stage::open().map_err(|error| format!("{error:#}")));
+            told(test(stage.as_ref()?))
         })
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    });
+    libtest_mimic::run(&arguments, alone.chain(staged).collect()).exit_code()
+}
+
+/// A failure with all its causes.
+fn told(result: anyhow::Result<()>) -> Result<(), Failed> {
+    result.map_err(|error| format!("{error:#}").into())
 }

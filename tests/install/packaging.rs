@@ -3,19 +3,17 @@
 
 use anyhow::{Result, ensure};
 use fs_err as fs;
-use xtask::package::Workshop;
-use xtask::ui::Ui;
 
-use super::Test;
+use super::Staged;
+use super::machines::Stage;
 
-pub(crate) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Staged] = &[
     ("packages are the same when built again", reproducible),
     ("lintian has neither errors nor warnings", lintian),
 ];
 
-fn reproducible() -> Result<()> {
-    let ui = Ui::plain();
-    let workshop = Workshop::open(&ui)?;
+fn reproducible(stage: &Stage) -> Result<()> {
+    let (ui, workshop) = (&stage.ui, &stage.workshop);
     let build = || ui.step("Debian packages", |step| workshop.build(None, step));
     let first: Vec<_> = build()?
         .debs()
@@ -30,9 +28,8 @@ fn reproducible() -> Result<()> {
     Ok(())
 }
 
-fn lintian() -> Result<()> {
-    let ui = Ui::plain();
-    let workshop = Workshop::open(&ui)?;
+fn lintian(stage: &Stage) -> Result<()> {
+    let (ui, workshop) = (&stage.ui, &stage.workshop);
     let said = ui.step("lintian", |step| {
         let packages = workshop.build(None, step)?;
         workshop.lintian(&packages, step)

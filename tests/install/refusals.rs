@@ -5,11 +5,11 @@
 use anyhow::{Result, ensure};
 use xtask::package::machine::Machine;
 
-use super::Test;
+use super::Staged;
 use super::life::{ensure_installed, ensure_whole, status};
 use super::machines::{RELEASE, Stage};
 
-pub(crate) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Staged] = &[
     (
         "without the kernel's source a build is refused, and made up for when it arrives",
         no_source,
@@ -26,9 +26,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("a full disk is refused before anything is built", full_disk),
     ("what does not compile leaves dpkg whole", does_not_compile),
 ];
-
-/// Takes the metadata away, so that it has to be built.
-const FORGET: &str = "rm -rf /var/lib/kernel-rust-metadata";
 
 /// What is expected of a machine on which something is amiss: `dkms install` by hand fails with the status and a
 /// sentence that holds the words; installing the package ends well and says the same.
@@ -92,32 +89,28 @@ fn by_hand(stage: &Stage, machine: &Machine, code: i32, words: &[&str]) -> Resul
     Ok(())
 }
 
-fn no_source() -> Result<()> {
-    let stage = Stage::open()?;
-    let machine = stage.ready()?;
-    // Kept aside: it stands for what a build would make in ninety seconds.
+fn no_source(stage: &Stage) -> Result<()> {
+    let machine = stage.bare()?;
+    refused(stage, &machine, 4, &["apt install", "linux-source-"])?;
+    // What a build waited for comes with a package: here the metadata itself, as Ubuntu has it, which takes no time to make.
+    let ready = stage.ready()?;
+    stage.must(&ready, "tar -cf /packages/rust.tar /usr/src/linux-headers-*/rust $(readlink -f /lib/modules/*/build/scripts)/target.json")?;
+    machine.show(&[ready.packages().join("rust.tar")])?;
     stage.must(
         &machine,
-        "mv /var/lib/kernel-rust-metadata /var/lib/aside; apt-get purge -y -q '^linux-source.*'",
+        "set -e; mkdir -p /tmp/deb/DEBIAN; tar -C /tmp/deb -xf /packages/rust.tar
+         printf 'Package: linux-lib-rust\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x.invalid>\nDescription: x\n' \
+             >/tmp/deb/DEBIAN/control
+         dpkg-deb --build /tmp/deb /packages/linux-lib-rust_1_all.deb; apt-get install -y -q /packages/linux-lib-rust_1_all.deb",
     )?;
-    refused(&stage, &machine, 4, &["apt install linux-source-"])?;
-    stage.must(&machine, "mv /var/lib/aside /var/lib/kernel-rust-metadata")?;
-    stage.must(
-        &machine,
-        &format!(
-            "apt-get install -y -q --no-install-recommends -t {} linux-source",
-            stage.suite
-        ),
-    )?;
-    ensure_installed(&stage, &machine, &stage.packages.version)
+    ensure_installed(stage, &machine, &stage.packages.version)
 }
 
 /// A rustc of another version, which says so.
 const OTHER: &str = "printf '#!/bin/sh\\necho \"rustc 1.70.0 (90c541806 2023-05-31)\"\\n' >";
 
-fn other_rustc() -> Result<()> {
-    let stage = Stage::open()?;
-    let machine = stage.ready()?;
+fn other_rustc(stage: &Stage) -> Result<()> {
+    let machine = stage.bare()?;
     stage.must(&machine, &format!("{OTHER}/tmp/rustc; rm /usr/bin/rustc; cp /tmp/rustc /usr/bin/rustc; chmod +x /usr/bin/rustc; rm -rf /usr/lib/rust-*/bin"))?;
     let wanted = stage.must(
         &machine,
@@ -130,11 +123,10 @@ fn other_rustc() -> Result<()> {
         .next()
         .unwrap_or_default()
         .to_owned();
-    refused(&stage, &machine, 5, &["1.70.0", &wanted])
+    refused(stage, &machine, 5, &["1.70.0", &wanted])
 }
 
-fn rustc_behind() -> Result<()> {
-    let stage = Stage::open()?;
+fn rustc_behind(stage: &Stage) -> Result<()> {
     let machine = stage.ready()?;
     stage.must(
         &machine,
@@ -145,11 +137,10 @@ fn rustc_behind() -> Result<()> {
         &machine,
         "apt-get install -y -q --no-install-recommends /packages/*.deb",
     )?;
-    ensure_installed(&stage, &machine, &stage.packages.version)
+    ensure_installed(stage, &machine, &stage.packages.version)
 }
 
-fn no_tools() -> Result<()> {
-    let stage = Stage::open()?;
+fn no_tools(stage: &Stage) -> Result<()> {
     for (missing, words) in [
         (
             "rm -r /usr/lib/rustlib/src /usr/src/rustc-*; rm -rf /usr/lib/rust-*/lib/rustlib/src",
@@ -161,17 +152,20 @@ fn no_tools() -> Result<()> {
             "libclang-dev",
         ),
     ] {
-        let machine = stage.ready()?;
-        stage.must(&machine, &format!("{FORGET}; {missing}"))?;
-        refused(&stage, &machine, 4, &[words])?;
+        let machine = stage.bare()?;
+        stage.must(&machine, missing)?;
+        refused(stage, &machine, 4, &[words])?;
     }
     Ok(())
 }
 
-fn full_disk() -> Result<()> {
-    let stage = Stage::open()?;
-    let machine = stage.ready()?;
-    stage.must(&machine, FORGET)?;
+fn full_disk(stage: &Stage) -> Result<()> {
+    let machine = stage.bare()?;
+    // An empty file stands for the source, which would be looked at next.
+    stage.must(
+        &machine,
+        &format!("touch /usr/src/linux-source-$({RELEASE} | sed 's/^\\([0-9]*\\.[0-9]*\\).*/\\1/').tar.xz"),
+    )?;
     machine.show(&stage.packages.debs())?;
     let said = stage.run(
         &machine,
@@ -194,7 +188,7 @@ fn full_disk() -> Result<()> {
         "something is left in /var/tmp:\n{}",
         said.text
     );
-    ensure_whole(&stage, &machine)?;
+    ensure_whole(stage, &machine)?;
     // DKMS's own folder has no room even for the sources.
     let said = stage.run(
         &machine,
@@ -219,8 +213,7 @@ fn full_disk() -> Result<()> {
     Ok(())
 }
 
-fn does_not_compile() -> Result<()> {
-    let stage = Stage::open()?;
+fn does_not_compile(stage: &Stage) -> Result<()> {
     let machine = stage.ready()?;
     machine.show(&stage.packages.debs())?;
     // As under a kernel whose interface has changed: the source that dpkg unpacks is broken before it is configured.
@@ -228,6 +221,6 @@ fn does_not_compile() -> Result<()> {
         &machine,
         "dpkg --unpack /packages/*.deb && echo 'fn broken( {' >>/usr/src/rmcp-*/rmcp.rs && dpkg --configure -a",
     )?;
-    ensure_whole(&stage, &machine)?;
-    by_hand(&stage, &machine, 10, &["does not compile", "make.log"])
+    ensure_whole(stage, &machine)?;
+    by_hand(stage, &machine, 10, &["does not compile", "make.log"])
 }

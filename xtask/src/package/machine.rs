@@ -3,7 +3,8 @@
 //! copies as there are tests.
 //!
 //! It is a stack of layers, mounted with overlayfs. The lower ones are kept in the cache: the root file system that the
-//! module is built in, and what apt then did to it. The uppermost belongs to one test and is thrown away. Programs run in namespaces of their
+//! module is built in, the kernel with its headers as their packages hold them (dpkg does not know of these), and what apt
+//! then installed. The uppermost belongs to one test and is thrown away. Programs run in namespaces of their
 //! own, as in [`crate::root`]; nothing stays mounted, and every process ends with the one that was started.
 
 use std::path::{Path, PathBuf};
@@ -11,14 +12,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
-use sha2::{Digest, Sha256};
 
-use crate::apt::{self, Resolved};
 use crate::cache::{Cache, Scratch};
-use crate::disk::hex;
 use crate::host;
-use crate::root::Root;
-use crate::target::Targets;
+use crate::kernel::Kernel;
 use crate::ui::{Step, Ui};
 
 /// The cache's folder for layers.
@@ -64,32 +61,46 @@ pub struct Said {
 }
 
 impl Machine {
-    /// A fresh one, whose layers are taken from the cache when they are there.
-    pub fn fresh(recipe: &Setup<'_>, ui: &Ui) -> Result<Machine> {
-        host::ensure_kernel(ui)?;
+    /// A fresh one with a kernel, on which a script has installed what else is needed. With `metadata` the kernel's headers
+    /// hold their Rust metadata, as other distributions ship them; Debian's do not.
+    pub fn fresh(kernel: &Kernel, script: &str, metadata: bool, ui: &Ui) -> Result<Machine> {
         let cache = Cache::open()?;
-        let targets = Targets::load()?;
-        let target = targets.find(recipe.target)?;
-        // A newer kernel in the archive makes a new machine.
-        let (_, resolved) = apt::resolve(&targets, &target, false, &cache, ui)?;
-        let state = format!("{:?}", (&resolved.version, &resolved.tools));
-        let mut inputs = vec![LAYOUT.to_owned(), state];
-        // The one that the module is built in; what a user's machine has besides comes with the layers.
-        let root = Root::prepare(&targets, &target, &resolved, &cache, ui)?;
-        let mut lower = vec![root.dir().to_path_buf()];
-        for layer in recipe.layers {
-            let digest = digest(layer.files)?;
-            inputs.extend([layer.script.to_owned(), digest]);
-            let key = format!("{}-{}", target.name, layer.name);
-            let name = format!("{}: {}", recipe.target, layer.name);
-            let made = kept(&name, &key, &inputs, &cache, ui, |dir, step| {
+        let key = format!("{}-{}", kernel.target, kernel.release);
+        let inputs = [LAYOUT, &kernel.package_version, script];
+        let headers = headers(kernel)?;
+        let files = kernel
+            .modules
+            .ancestors()
+            .nth(3)
+            .context("modules without a root")?;
+        let mut lower = vec![
+            files.to_path_buf(),
+            headers.clone(),
+            kernel.root.dir().to_path_buf(),
+        ];
+        let programs = kept(
+            "machine to install on",
+            &key,
+            &inputs,
+            &cache,
+            ui,
+            |dir, step| {
                 let machine = Machine::on(lower.clone(), &cache)?;
-                machine.show(layer.files)?;
-                machine.must(layer.script, step)?;
+                machine.must(script, step)?;
                 fs::remove_dir(dir)?;
                 Ok(fs::rename(machine.top.path().join("upper"), dir)?)
-            })?;
-            lower.insert(0, made);
+            },
+        )?;
+        lower.insert(0, programs);
+        if metadata {
+            let key = format!("{key}-metadata");
+            let inputs = [LAYOUT, &kernel.package_version];
+            lower.insert(
+                0,
+                kept("its metadata", &key, &inputs, &cache, ui, |dir, _| {
+                    lay(kernel, &headers, dir)
+                })?,
+            );
         }
         Machine::on(lower, &cache)
     }
@@ -209,55 +220,49 @@ impl Machine {
     }
 }
 
-/// What a machine is before a test gets it.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup<'a> {
-    /// The target whose root file system with its toolchain it starts from.
-    pub target: &'a str,
-    /// What is done to it then.
-    pub layers: &'a [Layer<'a>],
+/// The folder into which the header packages were unpacked.
+fn headers(kernel: &Kernel) -> Result<PathBuf> {
+    let config = fs::canonicalize(kernel.kdir.join(".config"))?;
+    let top = config
+        .ancestors()
+        .nth(4)
+        .context("headers without a root")?;
+    Ok(top.to_path_buf())
 }
 
-/// What a script does to a machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Layer<'a> {
-    /// What it is called.
-    pub name: &'a str,
-    /// The script.
-    pub script: &'a str,
-    /// Files that it finds in /packages; it is run again when they change.
-    pub files: &'a [PathBuf],
-}
-
-/// What the archive says of a target's kernel.
-pub fn kernel(target: &str, ui: &Ui) -> Result<Resolved> {
-    let targets = Targets::load()?;
-    let target = targets.find(target)?;
-    Ok(apt::resolve(&targets, &target, false, &Cache::open()?, ui)?.1)
+/// Copies what the overlay has besides links to where the headers would have it.
+fn lay(kernel: &Kernel, headers: &Path, dir: &Path) -> Result<()> {
+    let sources = dir
+        .join("usr/src")
+        .join(format!("linux-headers-{}", kernel.release));
+    fs::create_dir_all(sources.join("rust"))?;
+    for entry in fs::read_dir(kernel.kdir.join("rust"))? {
+        let entry = entry?;
+        fs::copy(entry.path(), sources.join("rust").join(entry.file_name()))?;
+    }
+    let original = headers.join(sources.strip_prefix(dir)?).join("scripts");
+    let scripts = dir.join(fs::canonicalize(original)?.strip_prefix(headers)?);
+    fs::create_dir_all(&scripts)?;
+    fs::copy(
+        kernel.kdir.join("scripts/target.json"),
+        scripts.join("target.json"),
+    )?;
+    Ok(())
 }
 
 /// A layer in the cache, made when it is not there.
 fn kept(
     name: &str,
     key: &str,
-    inputs: &[String],
+    inputs: &[&str],
     cache: &Cache,
     ui: &Ui,
     make: impl FnOnce(&Path, &Step) -> Result<()>,
 ) -> Result<PathBuf> {
-    let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
-    match cache.find(KIND, key, &inputs) {
+    match cache.find(KIND, key, inputs) {
         Some(dir) => Ok(dir),
         None => ui.step(name, |step| {
-            cache.artefact(KIND, key, &inputs, |dir| make(dir, step))
+            cache.artefact(KIND, key, inputs, |dir| make(dir, step))
         }),
     }
-}
-
-fn digest(files: &[PathBuf]) -> Result<String> {
-    let mut hash = Sha256::new();
-    for file in files {
-        hash.update(fs::read(file)?);
-    }
-    Ok(hex(&hash.finalize()))
 }

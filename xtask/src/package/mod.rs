@@ -248,4 +248,31 @@ mod tests {
         names.sort();
         assert_eq!(names, ["rmcp.rs", "src/a.rs"]);
     }
+
+    #[test]
+    fn everything_carries_one_version() {
+        let checkout = project::checkout();
+        let version = version_of(&checkout).unwrap();
+        for (file, line) in [
+            ("Cargo.toml", format!("version = \"{version}\"")),
+            (
+                "debian/changelog",
+                format!("rmcp ({version}) unstable; urgency=medium"),
+            ),
+            ("packaging/arch/PKGBUILD", format!("pkgver={version}")),
+            (
+                "packaging/fedora/rmcp-dkms.spec",
+                format!("Version:        {version}"),
+            ),
+        ] {
+            let text = fs::read_to_string(checkout.join(file)).unwrap();
+            let found = text.lines().find(|found| *found == line);
+            assert!(
+                found.is_some(),
+                "{file} does not say {line:?}, but dkms.conf says {version}"
+            );
+        }
+        let changelog = fs::read_to_string(checkout.join("debian/changelog")).unwrap();
+        assert!(changelog.starts_with(&format!("rmcp ({version})")));
+    }
 }
