@@ -4,7 +4,7 @@
 use crate::fail::{Failure, Status};
 use crate::output::Output;
 use crate::system::{Disk, Nobody, Recording, System, This};
-use crate::{doctor, pagetable, set, status};
+use crate::{doctor, pagetable, set, snapshot, status};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +38,8 @@ enum Command {
     Pagetable(pagetable::Args),
     /// Look for what is known to make GPU jobs fail, and read the logs for GPU faults
     Doctor(doctor::Args),
+    /// Put what a report of a bug needs into one file, without what is private
+    Snapshot(snapshot::Args),
 }
 
 impl Command {
@@ -48,6 +50,7 @@ impl Command {
             Self::Reset(args) => set::reset(args, system, output),
             Self::Pagetable(args) => pagetable::run(args, system, output),
             Self::Doctor(args) => doctor::run(args, system, output),
+            Self::Snapshot(args) => snapshot::run(args, system, output),
         }
     }
 }

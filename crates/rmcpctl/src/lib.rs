@@ -25,5 +25,6 @@ pub mod output;
 pub mod pagetable;
 pub mod rmcp;
 pub mod set;
+pub mod snapshot;
 pub mod status;
 pub mod system;

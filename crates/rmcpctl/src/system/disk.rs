@@ -10,6 +10,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// Bytes that are asked for at once.
+const PART: usize = 64 << 10;
+/// How often records of the kernel's log may be lost while it is read.
+const LOST: u32 = 16;
+
 /// A folder as the root of a machine.
 pub struct Disk {
     root: PathBuf,
@@ -70,15 +75,27 @@ impl Disk {
 
 impl Files for Disk {
     fn read(&self, path: &str, limit: usize) -> Found<Vec<u8>> {
-        let file = File::from(self.open(path, OFlags::RDONLY, Mode::empty())?);
+        let mut file = File::from(self.open(path, OFlags::RDONLY, Mode::empty())?);
         let mut content = Vec::new();
-        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        match file.take(most).read_to_end(&mut content) {
-            Ok(_) if content.len() > limit => Err(Refusal::TooLarge(limit)),
-            Ok(_) => Ok(content),
-            // What has no end yet, such as the kernel's log.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(content),
-            Err(error) => Err(refusal(&error)),
+        // The kernel's log hands out one record for each read, and none to a buffer that is too small for it.
+        let mut part = vec![0; PART];
+        let mut lost = 0;
+        loop {
+            match file.read(&mut part) {
+                Ok(0) => return Ok(content),
+                Ok(count) => content.extend(&part[..count]),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    // What has no end yet, such as the kernel's log.
+                    ErrorKind::WouldBlock => return Ok(content),
+                    // Records of it were overwritten before they were read; the next read goes on behind them.
+                    ErrorKind::BrokenPipe if lost < LOST => lost += 1,
+                    _ => return Err(refusal(&error)),
+                },
+            }
+            if content.len() > limit {
+                return Err(Refusal::TooLarge(limit));
+            }
         }
     }
 

@@ -112,6 +112,30 @@ fn json_has_the_findings_and_what_was_read() {
     assert_eq!(value["machine"]["cards"]["Ok"][0]["target"], "gfx1010");
 }
 
+/// The output in docs/diagnose.md is what the command prints.
+#[test]
+fn the_documentation_shows_real_output() {
+    const COMMAND: &str =
+        "$ rmcpctl --root crates/rmcpctl/tests/fixtures/navi14-override.txt doctor";
+    let page = include_str!("../../../../docs/diagnose.md");
+    let (_, rest) = page.split_once(COMMAND).unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    let (words, expected) = block.split_once('\n').unwrap();
+    let files = common::recorded(include_str!("../fixtures/navi14-override.txt"));
+    let words: Vec<_> = words
+        .split_whitespace()
+        .filter(|word| *word != "--only")
+        .collect();
+    let args = Args {
+        only: words.into_iter().map(str::to_owned).collect(),
+        ..Args::default()
+    };
+    let system = common::system(files);
+    let (ended, text) = common::said(false, |output| run(&args, &system, output));
+    assert_eq!(ended, Ok(Status::No));
+    assert_eq!(text, expected);
+}
+
 #[test]
 fn a_single_check_can_be_asked_for() {
     let args = Args {

@@ -41,8 +41,8 @@ const KNOWN: &[Known] = &[
         name: "noretry",
         usual: &["-1", "1"],
         level: Level::Note,
-        effect: "it has an effect: an access that faults is tried again instead of being given up, so that an abort becomes \
-                 a hang. It does not enable XNACK",
+        effect: "it has an effect: an access that faults is tried again instead of being given up, so that, as we read the \
+                 driver, an abort can become a hang. It does not enable XNACK",
         cure: Some("take it out unless you test it; a fault says more when it is told of."),
         source: "amdgpu_gmc_noretry_set() in amdgpu_gmc.c",
     },

@@ -95,7 +95,10 @@ impl Log {
             lines: Vec::new(),
             places: Vec::new(),
         };
-        if !reader.journal(Boot::This, "0") && !reader.dmesg() {
+        if !reader.journal(Boot::This, "0")
+            && !reader.dmesg()
+            && !reader.file("dev/kmsg", Boot::This)
+        {
             reader.file("var/log/dmesg", Boot::This);
         }
         let last = reader.journal(Boot::Last, "-1");
@@ -182,17 +185,17 @@ impl Reader<'_> {
         self.note("dmesg", Boot::This, lines)
     }
 
-    fn file(&mut self, path: &str, boot: Boot) {
+    fn file(&mut self, path: &str, boot: Boot) -> bool {
         let text = self.system.files().read(path, LARGEST);
         if text == Err(Refusal::Missing) {
-            return;
+            return false;
         }
         let lines = text.map(|text| lines::plain(&clean(&text), boot));
         self.note(
             format!("/{path}"),
             boot,
             lines.map_err(|refusal| refusal.to_string()),
-        );
+        )
     }
 
     /// What programs under systemd said in ROCm's words.
