@@ -254,6 +254,13 @@ impl Recipe<'_> {
         let status = child.wait()?;
         let unpacked = tar.wait()?;
         if !status.success() {
+            if let Some(why) = apt::not_whole(&output) {
+                bail!(
+                    "the packages of {} cannot be installed together right now ({why}); wait until the archive is whole \
+                     again, or choose another target",
+                    target.suites.join(" + ")
+                );
+            }
             bail!("{}", failure(&bootstrap, status, &output));
         }
         if !unpacked.success() {

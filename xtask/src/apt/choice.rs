@@ -169,6 +169,31 @@ fn is_flavour(release: &str, flavour: &str) -> bool {
     })
 }
 
+/// What apt says when a suite, or a mirror's copy of it, does not fit together: the first reason among its output.
+pub(crate) fn not_whole(output: &str) -> Option<&str> {
+    let mut lines = output.lines().map(str::trim);
+    lines.clone().find(|line| {
+        [
+            "unmet dependencies",
+            "Unable to correct problems",
+            "Unable to satisfy dependencies",
+        ]
+        .iter()
+        .chain(&[
+            "no installation candidate",
+            "Unable to locate package",
+            "404 ",
+            "Hash Sum mismatch",
+        ])
+        .any(|sign| line.contains(sign))
+    })?;
+    // ` NAME : Depends: OTHER (= 1) but it is not going to be installed` says more than the line above it.
+    lines
+        .clone()
+        .find(|line| line.contains(" but ") && line.contains("epends: "))
+        .or_else(|| lines.find(|line| line.starts_with("E: ") || line.starts_with("Err:")))
+}
+
 /// The order of two Debian versions, by dpkg's own rules.
 fn compare(left: &str, right: &str) -> Result<Ordering> {
     let holds = |relation: &str| -> Result<bool> {
@@ -344,5 +369,24 @@ linux-source-7.2 | 7.2.9-1~bpo13+1 | http://d.invalid/debian trixie-backports/ma
         assert!(!is_flavour("7.3.4+deb13-amd64-unsigned", "amd64"));
         assert!(is_flavour("7.3.4+deb13-rt-amd64", "rt-amd64"));
         assert!(!is_flavour("amd64", "amd64"));
+    }
+
+    #[test]
+    fn a_suite_that_does_not_fit_together_is_told_by_its_first_reason() {
+        // As apt of trixie and of sid print it.
+        let unmet = "Reading package lists...\nThe following packages have unmet dependencies:\n \
+                     libclang-dev : Depends: libclang-21-dev (>= 1:21) but it is not installable\n\
+                     E: Unable to correct problems, you have held broken packages.\n";
+        assert_eq!(
+            not_whole(unmet),
+            Some("libclang-dev : Depends: libclang-21-dev (>= 1:21) but it is not installable")
+        );
+        let gone = "Ign:7 http://d.invalid/debian sid/main amd64 bc amd64 1.0\n\
+                    Err:7 http://d.invalid/debian sid/main amd64 bc amd64 1.0\n  404  Not Found [IP: 192.0.2.1 80]\n";
+        assert_eq!(
+            not_whole(gone),
+            Some("Err:7 http://d.invalid/debian sid/main amd64 bc amd64 1.0")
+        );
+        assert_eq!(not_whole("E: No space left on device\n"), None);
     }
 }

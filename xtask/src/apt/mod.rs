@@ -20,6 +20,7 @@ use crate::target::{Target, Targets};
 use crate::ui::{Step, Ui};
 
 pub use choice::Stanza;
+pub(crate) use choice::not_whole;
 use choice::{Offer, ask, offers, stanzas};
 
 /// How long an answer of the archive is taken for granted.
