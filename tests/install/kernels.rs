@@ -24,7 +24,7 @@ fn arrives(stage: &Stage) -> Result<()> {
     stage.must(
         &machine,
         &format!(
-            "mv /lib/modules/$({RELEASE})/build /tmp/build; cp -P /tmp/build /root/; {INSTALL}"
+            "mv /lib/modules/$({RELEASE})/build /srv/; {INSTALL}"
         ),
     )?;
     let added = format!("rmcp/{}: added", stage.packages.version);
@@ -34,7 +34,7 @@ fn arrives(stage: &Stage) -> Result<()> {
     stage.must(
         &machine,
         &format!(
-            "cp -P /root/build /lib/modules/$({RELEASE})/; export DPKG_MAINTSCRIPT_NAME=postinst DPKG_MAINTSCRIPT_PACKAGE=linux-headers
+            "mv /srv/build /lib/modules/$({RELEASE})/; export DPKG_MAINTSCRIPT_NAME=postinst DPKG_MAINTSCRIPT_PACKAGE=linux-headers
              run-parts --report --exit-on-error --arg=$({RELEASE}) /etc/kernel/header_postinst.d"
         ),
     )?;
