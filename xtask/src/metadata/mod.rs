@@ -6,7 +6,10 @@
 //! *overlay*: a build folder with links to every entry of the headers, plus `rust/*.rmeta`,
 //! `rust/*.so` and `scripts/target.json`. Source and objects go.
 
-pub mod verify;
+pub mod config;
+
+// Its name until the module is built with the tool.
+pub use config as verify;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
