@@ -55,8 +55,8 @@ use crate::qemu::Qemu;
 use crate::ui::Ui;
 use crate::userland::Userland;
 
-/// How long powering off may take.
-const OFF_LIMIT: Duration = Duration::from_secs(60);
+/// How long powering off may take, also where systemd stops everything in its order.
+const OFF_LIMIT: Duration = Duration::from_secs(180);
 
 /// The device number, on bus 0, of the first emulated GPU's root port; the others follow.
 const ROOT_PORTS: usize = 0x10;
