@@ -14,7 +14,7 @@ use crate::apt::{self, Apt, Resolved};
 use crate::cache::Cache;
 use crate::disk::{hex, remove};
 use crate::host;
-use crate::metadata::{self, verify};
+use crate::metadata::{self, config};
 use crate::root::Root;
 use crate::suitable;
 use crate::target::{Target, Targets};
@@ -61,20 +61,11 @@ pub struct Provenance {
 pub struct Headers {
     /// The folder of this flavour, with `.config` and `Module.symvers`.
     pub dir: PathBuf,
-    /// The folder that all flavours share.
-    pub common: PathBuf,
     /// The kernel's compiler, such as `x86_64-linux-gnu-gcc-14`.
     pub cc: String,
 }
 
 impl Headers {
-    /// The same compiler under the name that host programs are built with.
-    pub fn host_cc(&self) -> &str {
-        self.cc
-            .strip_prefix("x86_64-linux-gnu-")
-            .unwrap_or(&self.cc)
-    }
-
     /// A refusal when rmcp cannot be built for their kernel.
     fn suits(&self, targets: &Targets, resolved: &Resolved) -> Result<()> {
         let config = fs::read_to_string(self.dir.join(".config"))?;
@@ -235,24 +226,10 @@ fn headers(key: &str, apt: &Apt, resolved: &Resolved, cache: &Cache, ui: &Ui) ->
     };
     let dir = source(&found);
     let config = fs::read_to_string(dir.join(".config"))?;
-    let cc = verify::option(&config, "CONFIG_CC_VERSION_TEXT")
+    let cc = config::option(&config, "CONFIG_CC_VERSION_TEXT")
         .and_then(|text| text.split_whitespace().next());
-    let common = fs::read_to_string(dir.join("Makefile"))?
-        .lines()
-        .find_map(|line| {
-            line.strip_prefix("include /")?
-                .strip_suffix("/Makefile")
-                .map(str::to_owned)
-        })
-        .with_context(|| {
-            format!(
-                "{} does not name the common headers",
-                dir.join("Makefile").display()
-            )
-        })?;
     Ok(Headers {
         dir,
-        common: found.join(common),
         cc: cc
             .context("the kernel's configuration names no compiler")?
             .to_owned(),
@@ -427,15 +404,5 @@ mod tests {
                 .to_string()
                 .contains("5eb63bbbe01eeed093cb22bb8f5acdc3")
         );
-    }
-
-    #[test]
-    fn the_compiler_has_two_names() {
-        let headers = Headers {
-            dir: "h".into(),
-            common: "c".into(),
-            cc: "x86_64-linux-gnu-gcc-14".into(),
-        };
-        assert_eq!(headers.host_cc(), "gcc-14");
     }
 }

@@ -4,7 +4,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::metadata::verify::option;
+use crate::metadata::config::option;
 
 /// An option that rmcp needs on or off, and what is told where it is not so.
 struct Demand {
