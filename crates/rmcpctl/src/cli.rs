@@ -5,7 +5,8 @@ use crate::fail::{Failure, Status};
 use crate::output::Output;
 use crate::system::{Disk, Nobody, Recording, System, This};
 use crate::{doctor, pagetable, set, snapshot, status};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,6 +41,11 @@ enum Command {
     Doctor(doctor::Args),
     /// Put what a report of a bug needs into one file, without what is private
     Snapshot(snapshot::Args),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 impl Command {
@@ -49,6 +55,12 @@ impl Command {
             Self::Set(args) => set::run(args, system, output),
             Self::Reset(args) => set::reset(args, system, output),
             Self::Pagetable(args) => pagetable::run(args, system, output),
+            Self::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Cli::command(), "rmcpctl", &mut script);
+                output.raw(&script)?;
+                Ok(Status::Fine)
+            }
             Self::Doctor(args) => doctor::run(args, system, output),
             Self::Snapshot(args) => snapshot::run(args, system, output),
         }
@@ -85,4 +97,37 @@ fn system(root: Option<&Path>) -> Result<System, Failure> {
     let text = std::fs::read_to_string(root).map_err(|error| unusable(error.to_string()))?;
     let recording = Recording::parse(&text).map_err(unusable)?;
     Ok(System::new(recording, Nobody))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_completed() {
+        Cli::command().debug_assert();
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rmcpctl", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for word in ["status", "pagetable", "update-initramfs"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_and_option_is_in_the_manual() {
+        let manual = include_str!("../../../docs/rmcpctl.8");
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(manual.contains(&format!("\n.Ss {name}\n")), "{name}");
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(
+                    manual.contains(&format!("Fl -{option}")),
+                    "{name} --{option}"
+                );
+            }
+        }
+    }
 }

@@ -249,6 +249,8 @@ fn what_the_kernel_does_not_show_is_told_with_a_way_out() {
     );
     assert_eq!(absent.status, Status::Missing);
     assert!(absent.to_string().contains("mount debugfs"), "{absent}");
+    let counted = "of 0000:01:00.0: 4 of 31 mappings were changed";
+    assert!(absent.to_string().ends_with(counted), "{absent}");
 
     let nobody = refused(with(&usual(), LARGE), &["--pid", "4"]);
     assert_eq!(nobody.to_string(), "there is no process 4");

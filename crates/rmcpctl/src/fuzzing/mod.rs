@@ -8,11 +8,16 @@ mod seeds;
 #[cfg(test)]
 mod tests;
 
+use crate::clients::{self, Tables};
 use crate::doctor::log::{Log, fault, reading};
 use crate::doctor::machine::{access, bus, libraries, options, processes};
 use crate::doctor::{code, gfx::Gfx};
-use crate::gpu::Gc;
-use crate::system::{Found, Places, Refusal, clean};
+use crate::gpu::{Gc, Product};
+use crate::pagetable::saved::Walk;
+use crate::pagetable::walk;
+use crate::rmcp::{Counters, State};
+use crate::set::persist;
+use crate::system::{Found, Places, Recording, Refusal, clean};
 use std::path::PathBuf;
 
 /// A harness: its name, what it feeds, and seeds.
@@ -42,6 +47,21 @@ pub const TARGETS: &[Target] = &[
         name: "doctor_files",
         play: doctor_files,
         seeds: seeds::files,
+    },
+    Target {
+        name: "ctl_files",
+        play: ctl_files,
+        seeds: seeds::ctl_files,
+    },
+    Target {
+        name: "ctl_walk",
+        play: ctl_walk,
+        seeds: seeds::walks,
+    },
+    Target {
+        name: "ctl_saved",
+        play: ctl_saved,
+        seeds: seeds::saved,
     },
 ];
 
@@ -130,4 +150,56 @@ pub fn doctor_files(data: &[u8]) {
         Gfx::from_override(&text),
     );
     let _ = bus::function(data);
+}
+
+/// What `status`, `set` and `pagetable` read: the module's files, DRM clients, names of products, modprobe's options, and
+/// recordings of whole machines.
+pub fn ctl_files(data: &[u8]) {
+    let text = clean(data);
+    let _ = (State::parse(&text), Counters::parse(&text));
+    let _ = (clients::fdinfo(&text), clients::parse_tables(&text));
+    let _ = (
+        Product::by_libdrm(&text, 0x731f, 0xc1),
+        Product::by_pci_ids(&text, 0x731f),
+    );
+    let _ = persist::options(&text);
+    if let Ok(recording) = Recording::parse(&text) {
+        let again = recording.to_text();
+        let read = Recording::parse(&again).map(|recording| recording.to_text());
+        assert_eq!(read.as_ref(), Ok(&again));
+    }
+}
+
+impl walk::Memory for Memory<'_> {
+    fn read(&self, _: bool, address: u64, into: &mut [u8]) -> Found<()> {
+        self.read_at(address, into)
+    }
+}
+
+/// Page tables: the first 8 bytes are the root, the rest is video memory.
+pub fn ctl_walk(data: &[u8]) {
+    let Some((root, vram)) = data.split_first_chunk() else {
+        return;
+    };
+    let tables = Tables {
+        root: u64::from_le_bytes(*root),
+        max_pfn: 1 << 36,
+        levels: 3,
+        block_size: 9,
+        fragment_size: 9,
+    };
+    if let Ok(entries) = walk::walk(&Memory(vram), &tables) {
+        let ascending = entries.windows(2).all(|pair| match pair {
+            [a, b] => a.va < b.va || a.va == b.va && a.level > b.level,
+            _ => true,
+        });
+        assert!(ascending && entries.iter().all(|entry| entry.kind().is_some()));
+    }
+}
+
+/// Saved walks.
+pub fn ctl_saved(data: &[u8]) {
+    if let Ok(walk) = Walk::parse(data) {
+        assert_eq!(Walk::parse(walk.to_json().as_bytes()), Ok(walk));
+    }
 }

@@ -102,3 +102,54 @@ pub(super) fn files() -> Vec<Vec<u8>> {
     let texts = texts.iter().map(|text| text.to_vec());
     texts.chain([config]).collect()
 }
+
+/// What the module and the kernel say, and a recording.
+pub(super) fn ctl_files() -> Vec<Vec<u8>> {
+    let state = "armed\nhooks: gmc_v10_0_get_vm_pte\ndevice 0000:03:00.0: GC 10.1.10, policy applies\n\
+                 noretry: 0 was set before amdgpu's init\n";
+    let counters = "0000:03:00.0 mappings 12\n0000:03:00.0 requested default written uc 7\n\
+                    0000:03:00.0 fragment asked largest none\n";
+    let client =
+        "pos:\t0\ndrm-driver:\tamdgpu\ndrm-client-id:\t2\ndrm-pdev:\t0000:03:00.0\npasid:\t2\n";
+    let tables = "pd_address: 0x200001\nmax_pfn: 0x1000000000\nnum_level: 0x3\nblock_size: 0x9\n\
+                  fragment_size: 0x9\n";
+    let names = "731F,\tC1,\tAMD Radeon RX 5700 XT\n1002  AMD\n\t731f  Navi 10\n";
+    let options = "options rmcp mtype=uc \\\n clients=compute\n";
+    let recording = "rmcpctl recording 1\nfile a/b\n|x\\x00\n:y\nlink c a\nfolder d\ndenied e\n";
+    [state, counters, client, tables, names, options, recording]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
+}
+
+/// Tables of four levels behind the address of their root, and tables that lead back to themselves.
+pub(super) fn walks() -> Vec<Vec<u8>> {
+    let vram = |entries: &[(usize, u64)]| {
+        let mut bytes = 1_u64.to_le_bytes().to_vec();
+        bytes.resize(8 + 0x4000, 0);
+        for (at, raw) in entries {
+            if let Some(place) = bytes.get_mut(8 + at..16 + at) {
+                place.copy_from_slice(&raw.to_le_bytes());
+            }
+        }
+        bytes
+    };
+    let leaf = 0x0003_0000_0ff9_0271;
+    vec![
+        vram(&[
+            (0, 0x1001),
+            (0x1008, 0x2001),
+            (0x2010, 0x3001),
+            (0x2018, 0x0040_0000_0fc0_04f1),
+            (0x3020, leaf),
+        ]),
+        vram(&[(0, 0x1001), (0x1000, 0x1001)]),
+    ]
+}
+
+/// A saved walk.
+pub(super) fn saved() -> Vec<Vec<u8>> {
+    let text = "{\"format\":\"rmcpctl walk 1\",\"client\":{\"pid\":2,\"name\":\"a\",\"client\":2,\
+                \"gpu\":\"0000:03:00.0\",\"pasid\":2},\"tables\":{\"root\":1,\"max_pfn\":68719476736,\"levels\":3,\
+                \"block_size\":9,\"fragment_size\":9},\"entries\":[[\"000100000000\",\"Ptb\",\"000300000ff90271\"]]}";
+    vec![text.as_bytes().to_vec()]
+}

@@ -67,6 +67,9 @@ fn seeds_reach_what_they_are_about() {
         let chips: Vec<_> = code.chips.keys().map(ToString::to_string).collect();
         assert_eq!(chips, ["gfx90a", "gfx1010"]);
     }
+    let recording = seeds::ctl_files().pop().unwrap();
+    assert!(Recording::parse(&clean(&recording)).is_ok());
+    assert!(Walk::parse(&seeds::saved()[0]).is_ok());
     let files = seeds::files();
     let function = bus::function(files.last().unwrap()).unwrap();
     assert!(function.root && function.requests && function.routes);

@@ -16,6 +16,24 @@ pub struct Product {
     pub source: &'static str,
 }
 
+impl Product {
+    /// A product by libdrm's list.
+    pub fn by_libdrm(list: &str, device: u64, revision: u64) -> Option<Self> {
+        let name = libdrm(list, device, revision)?;
+        Some(Self {
+            name,
+            source: LIBDRM,
+        })
+    }
+
+    /// A device by the text of a pci.ids, whose first place is named.
+    pub fn by_pci_ids(list: &str, device: u64) -> Option<Self> {
+        let [source, ..] = PCI_IDS;
+        let name = pci_ids(list, device)?;
+        Some(Self { name, source })
+    }
+}
+
 const LIBDRM: &str = "usr/share/libdrm/amdgpu.ids";
 const PCI_IDS: [&str; 3] = [
     "usr/share/misc/pci.ids",
@@ -95,12 +113,17 @@ pub(super) fn product(
     if let Some(name) = own.filter(|name| !name.is_empty()) {
         return Some(named(name, "product_name"));
     }
-    if let Some(name) = read(system, LIBDRM).and_then(|text| libdrm(&text, device, revision)) {
-        return Some(named(name, LIBDRM));
+    let listed = read(system, LIBDRM);
+    if let Some(product) = listed.and_then(|list| Product::by_libdrm(&list, device, revision)) {
+        return Some(product);
     }
     for path in PCI_IDS {
-        if let Some(name) = read(system, path).and_then(|text| pci_ids(&text, device)) {
-            return Some(named(name, path));
+        let listed = read(system, path);
+        if let Some(product) = listed.and_then(|list| Product::by_pci_ids(&list, device)) {
+            return Some(Product {
+                source: path,
+                ..product
+            });
         }
     }
     chip(device).map(|(_, name, _)| named((*name).to_owned(), "rmcpctl"))

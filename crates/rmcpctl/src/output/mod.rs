@@ -166,6 +166,16 @@ impl Output {
         written.map_err(|error| unwritten(&error))
     }
 
+    /// Hands on what is neither for people nor JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = self.to.write_all(bytes);
+        written.map_err(|error| unwritten(&error))
+    }
+
     /// Says it.
     ///
     /// # Errors

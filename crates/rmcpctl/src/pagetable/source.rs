@@ -5,6 +5,7 @@
 use super::walk::Memory;
 use crate::clients::{self, Client, DRI};
 use crate::fail::{Failure, Status};
+use crate::rmcp;
 use crate::system::{Found, Places, Refusal, System};
 
 /// The memory of a GPU as debugfs shows it.
@@ -59,15 +60,32 @@ fn refused(system: &System, refusal: &Refusal) -> Failure {
             Status::Denied,
             "the kernel is locked down and shows no page tables",
         )
-        .cure("without Secure Boot they can be read; `rmcpctl status` has what the counters say"),
+        .cure("without lockdown they can be read, as can rmcp's counters; `rmcpctl status` has the rest"),
         Refusal::Missing => Failure::new(
             Status::Missing,
             "this kernel shows no page tables in /sys/kernel/debug/dri",
         )
-        .cure("mount debugfs there; it takes Linux 7.3's amdgpu"),
+        .cure(format!(
+            "mount debugfs there; it takes Linux 7.3's amdgpu{}",
+            counted(system)
+        )),
         other => Failure::new(
             Status::Failed,
             format!("page tables cannot be read: {other}"),
         ),
     }
+}
+
+/// What the counters say instead: not of one process, but of all.
+fn counted(system: &System) -> String {
+    let counters = rmcp::counters(system).unwrap_or_default();
+    counters
+        .devices
+        .iter()
+        .map(|device| {
+            let (all, changed) = (device.count("mappings"), device.count("changed"));
+            let address = &device.address;
+            format!("; rmcp's counters say of {address}: {changed} of {all} mappings were changed")
+        })
+        .collect()
 }
