@@ -23,9 +23,7 @@ fn arrives(stage: &Stage) -> Result<()> {
     // Installed before the kernel is there.
     stage.must(
         &machine,
-        &format!(
-            "mv /lib/modules/$({RELEASE})/build /srv/; {INSTALL}"
-        ),
+        &format!("mv /lib/modules/$({RELEASE})/build /srv/; {INSTALL}"),
     )?;
     let added = format!("rmcp/{}: added", stage.packages.version);
     let said = status(stage, &machine)?;
