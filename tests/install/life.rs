@@ -44,7 +44,7 @@ fn ensure_installed(stage: &Stage, machine: &Machine, version: &str) -> Result<(
 }
 
 /// That dpkg knows of nothing half-done.
-fn ensure_whole(stage: &Stage, machine: &Machine) -> Result<()> {
+pub(crate) fn ensure_whole(stage: &Stage, machine: &Machine) -> Result<()> {
     let audit = stage.must(machine, "dpkg --audit; apt-get check -q")?;
     ensure!(
         !audit.contains("rmcp") && !audit.contains("not fully"),

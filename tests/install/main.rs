@@ -4,6 +4,7 @@
 //! Everything happens in clean root file systems of the suite that `KERNEL` names. A part of a name as argument runs
 //! the tests that match, as with any Rust test.
 
+mod kernels;
 mod life;
 mod machines;
 mod packaging;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     // These come first: they take the cache's lock, which the stage of the others holds to the end.
     let alone: Vec<Test> = Vec::new();
-    let staged = [packaging::TESTS, life::TESTS].concat();
+    let staged = [packaging::TESTS, life::TESTS, kernels::TESTS].concat();
     let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
     let alone = alone
         .into_iter()
