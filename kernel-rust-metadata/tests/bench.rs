@@ -245,7 +245,9 @@ impl Bench {
         for name in REAL {
             symlink(real(name), self.at("bin").join(name)).unwrap();
         }
-        for name in ["flex", "bison", "bc", "python3", "pahole", "gcc-14"] {
+        for name in [
+            "flex", "bison", "bc", "python3", "openssl", "pahole", "gcc-14",
+        ] {
             self.tool(name, "exit 0");
         }
         self.tool(

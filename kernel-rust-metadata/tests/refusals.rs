@@ -118,6 +118,7 @@ fn every_missing_tool_is_named_in_one_command() {
         ("bison", "bison"),
         ("bc", "bc"),
         ("python3", "python3"),
+        ("openssl", "openssl"),
         ("make", "make"),
         ("xz", "xz-utils"),
         ("x86_64-linux-gnu-gcc-14", "gcc-14"),
@@ -127,7 +128,7 @@ fn every_missing_tool_is_named_in_one_command() {
     }
     bench.build().refused(
         4,
-        &["apt install make xz-utils flex bison bc python3 bindgen pahole gcc-14"],
+        &["apt install make xz-utils flex bison bc python3 openssl bindgen pahole gcc-14"],
     );
     bench.untouched();
 }
