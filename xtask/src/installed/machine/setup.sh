@@ -5,7 +5,9 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 # amdgpu in the initramfs, as is common where a disk is decrypted on a nice screen; of its firmware only what the emulated
 # card asks for.
-echo amdgpu >>/etc/initramfs-tools/modules
+printf '%s\n' amdgpu ext4 virtio_blk virtio_pci >>/etc/initramfs-tools/modules
+# No other driver: purging renews the initramfs, which takes an emulated CPU minutes otherwise.
+printf '%s\n' MODULES=list COMPRESSLEVEL=1 >/etc/initramfs-tools/conf.d/machine
 find /usr/lib/firmware/amdgpu ! -type d ! -name 'navi10_*' -delete
 
 # The machine itself: root without a password, an identity, and nothing to do that only costs an emulated CPU time.
