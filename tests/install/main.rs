@@ -4,10 +4,13 @@
 //! Everything happens in clean root file systems of the suite that `KERNEL` names. A part of a name as argument runs
 //! the tests that match, as with any Rust test.
 
+mod boot;
+mod booted;
 mod kernels;
 mod life;
 mod machines;
 mod packaging;
+mod secure_boot;
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
     // Most of them use both cores.
     arguments.test_threads = Some(1);
     // These come first: they take the cache's lock, which the stage of the others holds to the end.
-    let alone: Vec<Test> = Vec::new();
+    let alone: Vec<Test> = [boot::TESTS, secure_boot::TESTS].concat();
     let staged = [packaging::TESTS, life::TESTS, kernels::TESTS].concat();
     let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
     let alone = alone

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A Debian with systemd and our packages, booted: what its owner finds after the boot.
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::demo::policy::Policy;
+use xtask::installed::{Disk, Start};
+use xtask::package;
+use xtask::project;
+use xtask::vm::Vm;
+
+use crate::Test;
+use crate::booted::{
+    Debian, TAINT_OPTION, TAINT_OUT_OF_TREE, TAINT_UNSIGNED, demand_entries, journal, run, taints,
+};
+
+pub(crate) const TESTS: &[Test] = &[(
+    "booted: rmcp is there before amdgpu with its policy",
+    in_force,
+)];
+
+/// Lines that the kernel itself writes about a module whose key it does not know.
+const KERNELS_OWN: [&str; 2] = [
+    "rmcp: loading out-of-tree module taints kernel.",
+    "rmcp: module verification failed: signature and/or required key missing - tainting kernel",
+];
+
+fn in_force() -> Result<()> {
+    let debian = Debian::get()?;
+    let disk = Disk::new(&debian.image)?;
+    let packed = disk.initramfs()?;
+    for part in ["/rmcp.ko", "etc/modprobe.d/rmcp"] {
+        ensure!(
+            packed.iter().any(|name| name.contains(part)),
+            "the initramfs holds no {part}"
+        );
+    }
+    let mut vm = debian.boot(&disk, "policy", Start::Kernel, "")?;
+    demand_order(&mut vm)?;
+    demand_armed(&mut vm)?;
+    demand_entries(&mut vm, Policy::Uc)?;
+    debian.demand_stock_driver(&mut vm)?;
+
+    let version = package::version_of(&project::checkout())?;
+    let expected = format!(
+        "rmcp/{version}, {}, x86_64: installed",
+        debian.kernel.release
+    );
+    let status = run(&mut vm, "dkms status")?;
+    ensure!(
+        status.trim() == expected,
+        "dkms status says {status:?}, expected {expected:?}"
+    );
+
+    let lines = journal(&mut vm)?;
+    let armed = lines.last().map_or("", String::as_str);
+    ensure!(
+        lines.len() == 3 && lines[..2] == KERNELS_OWN && armed.starts_with("rmcp: armed: "),
+        "the journal says of rmcp {lines:#?}"
+    );
+    for words in ["mtype=uc", "fragment_size=4"] {
+        ensure!(armed.contains(words), "armed without {words}: {armed}");
+    }
+    let found = taints(&mut vm)?;
+    let expected = TAINT_OPTION | TAINT_OUT_OF_TREE | TAINT_UNSIGNED;
+    ensure!(found == expected, "taints {found}, expected {expected}");
+
+    debian.finish(vm)
+}
+
+/// rmcp came first, and both came from the initramfs.
+fn demand_order(vm: &mut Vm) -> Result<()> {
+    // The newest module is the first.
+    let modules = vm.text("/proc/modules")?;
+    let place = |name: &str| {
+        modules
+            .lines()
+            .position(|line| line.split(' ').next() == Some(name))
+            .with_context(|| format!("{name} is not in /proc/modules"))
+    };
+    ensure!(
+        place("rmcp")? > place("amdgpu")?,
+        "amdgpu is older than rmcp in /proc/modules"
+    );
+    let log = vm.log_since(Default::default())?;
+    let place = |words: &str| {
+        log.iter()
+            .position(|line| line.contains(words))
+            .with_context(|| format!("the kernel's log has no {words:?}"))
+    };
+    let order = [
+        KERNELS_OWN[0],
+        "rmcp: armed: ",
+        ": initializing kernel modesetting (NAVI10 ",
+        "systemd[1]: systemd ",
+    ];
+    let places = order
+        .iter()
+        .map(|words| place(words))
+        .collect::<Result<Vec<_>>>()?;
+    ensure!(
+        places.is_sorted(),
+        "the log has {order:?} in lines {places:?}"
+    );
+    Ok(())
+}
+
+/// `state` says that the card's entries follow the policy.
+pub(crate) fn demand_armed(vm: &mut Vm) -> Result<()> {
+    let state = vm.parameter("rmcp", "state")?;
+    let mut lines = state.lines();
+    ensure!(
+        lines.next() == Some("armed")
+            && lines.any(|line| line.starts_with("device ") && line.ends_with(", policy applies")),
+        "state is {state:?}"
+    );
+    Ok(())
+}
