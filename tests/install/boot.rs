@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A Debian with systemd and our packages, booted: what its owner finds after the boot.
+//! A Debian with systemd and our packages, booted: what its owner finds after the boot, and with the kill switch.
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::demo::policy::Policy;
@@ -13,10 +13,16 @@ use crate::booted::{
     Debian, TAINT_OPTION, TAINT_OUT_OF_TREE, TAINT_UNSIGNED, demand_entries, journal, run, taints,
 };
 
-pub(crate) const TESTS: &[Test] = &[(
-    "booted: rmcp is there before amdgpu with its policy",
-    in_force,
-)];
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "booted: rmcp is there before amdgpu with its policy",
+        in_force,
+    ),
+    (
+        "booted: rmcp.enable=0 at the boot prompt leaves every entry stock",
+        kill_switch,
+    ),
+];
 
 /// Lines that the kernel itself writes about a module whose key it does not know.
 const KERNELS_OWN: [&str; 2] = [
@@ -64,6 +70,19 @@ fn in_force() -> Result<()> {
     let expected = TAINT_OPTION | TAINT_OUT_OF_TREE | TAINT_UNSIGNED;
     ensure!(found == expected, "taints {found}, expected {expected}");
 
+    debian.finish(vm)
+}
+
+fn kill_switch() -> Result<()> {
+    let debian = Debian::get()?;
+    let disk = Disk::new(&debian.image)?;
+    let mut vm = debian.boot(&disk, "kill-switch", Start::Kernel, "rmcp.enable=0")?;
+    let state = vm.parameter("rmcp", "state")?;
+    ensure!(
+        state.lines().next() == Some("disabled (enable=N)"),
+        "state is {state:?}"
+    );
+    demand_entries(&mut vm, Policy::Stock)?;
     debian.finish(vm)
 }
 
