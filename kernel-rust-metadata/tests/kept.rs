@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::bench::{Bench, RELEASE, RUSTC};
+use crate::bench::{Bench, RELEASE, RUSTC, ended};
 
 #[test]
 fn what_is_kept_links_the_headers_and_holds_the_metadata() {
@@ -52,6 +52,17 @@ fn what_is_kept_links_the_headers_and_holds_the_metadata() {
         bench.overlay("").components().as_path()
     );
     assert_eq!(bench.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_source_named_from_the_working_folder_is_found() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["build", RELEASE]);
+    command
+        .args(["--source", "linux-source-7.3.tar.xz"])
+        .current_dir(bench.at(""));
+    ended(command.spawn().unwrap()).fine();
+    bench.path().fine();
 }
 
 #[test]
