@@ -16,7 +16,7 @@ use xtask::vm::initramfs::{AMDGPU, GuestFile};
 use xtask::vm::mappings::{Layout, Mapping};
 use xtask::vm::modules::module_name;
 use xtask::vm::{Vm, VmOptions};
-use xtask::{module, target};
+use xtask::{module, programs, target};
 
 /// The module under test.
 pub(crate) const RMCP: &str = "rmcp";
@@ -77,6 +77,8 @@ pub(crate) struct Stage {
     /// Names of the helper modules in the guest.
     pub(crate) helpers: Vec<String>,
     helper_files: Vec<PathBuf>,
+    /// The user's command, for the guest.
+    rmcpctl: GuestFile,
     vm: Option<Vm>,
     clients: Vec<ClientId>,
     begin: Mark,
@@ -149,6 +151,7 @@ impl Stage {
             .iter()
             .map(|file| module_name(&file.to_string_lossy()))
             .collect();
+        let rmcpctl = programs::rmcpctl(&ui)?;
         let begin = Mark::default();
         Ok(Self {
             kernel,
@@ -156,6 +159,7 @@ impl Stage {
             rmcp,
             helpers,
             helper_files,
+            rmcpctl,
             vm: None,
             clients: Vec::new(),
             begin,
@@ -217,6 +221,7 @@ impl Stage {
     /// Boots a VM for one scenario alone, with rmcp and the helper modules; [`Self::finish`] ends it.
     pub(crate) fn boot(&self, mut options: VmOptions) -> Result<Vm> {
         options.files.push(GuestFile::module(&self.rmcp)?);
+        options.files.push(self.rmcpctl.clone());
         for helper in &self.helper_files {
             options.files.push(GuestFile::module(helper)?);
         }

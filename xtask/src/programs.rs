@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds the programs in `tests/programs`, which copy data through ROCm's runtimes, for the guest's Debian.
+//! Programs for the guest: those in `tests/programs`, which copy data through ROCm's runtimes and are built for the
+//! guest's Debian, and the user's command.
 
 use std::process::Command;
 
 use anyhow::Result;
 use fs_err as fs;
 
-use crate::project;
 use crate::ui::Ui;
 use crate::userland::Userland;
 use crate::vm::initramfs::GuestFile;
 use crate::vm::session::PROGRAMS;
+use crate::{guest_bin, project};
 
 /// Where the sources are, below the checkout.
 const SOURCES: &str = "tests/programs";
@@ -20,6 +21,15 @@ const ALL: &[(&str, &str)] = &[
     ("hip_copy", "amdhip64"),
     ("opencl_copy", "OpenCL"),
 ];
+
+/// The user's command as [`PROGRAMS`]`/rmcpctl`.
+pub fn rmcpctl(ui: &Ui) -> Result<GuestFile> {
+    let program = guest_bin::build_rmcpctl(ui)?;
+    Ok(GuestFile {
+        executable: true,
+        ..GuestFile::copy(format!("{PROGRAMS}/rmcpctl"), &program)?
+    })
+}
 
 /// Builds all of them, with the compiler and libraries of the guest's Debian; hands them over for [`PROGRAMS`].
 pub fn build(userland: &Userland, ui: &Ui) -> Result<Vec<GuestFile>> {

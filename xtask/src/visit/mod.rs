@@ -44,6 +44,7 @@ pub fn run(kernel: &Kernel, options: &Options, ui: &Ui) -> Result<Ended> {
     }
     let userland = Userland::prepare(ui)?;
     let mut files = programs::build(&userland, ui)?;
+    files.push(programs::rmcpctl(ui)?);
     if options.rmcp.is_some() {
         files.push(GuestFile::module(&module::build(kernel, ui)?)?);
     }
