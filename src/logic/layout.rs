@@ -22,8 +22,10 @@ pub enum Shape {
     PointerToUnsigned(u32),
     /// This struct itself.
     Struct(&'static str),
-    /// A table of `u32` with a row for each value of an enum. The offset is that of one row. (The
-    /// type information does not tell a table from a list of the same length.)
+    /// A table of `u32` with a row for each value of an enum. The offset is that of one row.
+    ///
+    /// pahole 1.30 writes a table as a list of the same length, and 1.32 (of Debian's forky and
+    /// sid) as an array of rows.
     Row {
         /// The enum.
         of: &'static str,
@@ -126,14 +128,17 @@ impl Shape {
                 is_unsigned(btf.peel(to)?.kind(), bytes).then_some(0)
             }
             (Self::Struct(name), Kind::Struct) => named(id, name),
-            (Self::Row { of, named, rows }, Kind::Array(cell, cells)) => {
-                if !is_unsigned(btf.peel(cell)?.kind(), 4) {
-                    return None;
-                }
+            (Self::Row { of, named, rows }, Kind::Array(element, count)) => {
                 let value = |name| btf.named(of).find_map(|found| btf.enumerator(&found, name));
                 let (row, rows) = (value(named)?, value(rows)?);
-                let in_row = cells.checked_div(rows)?;
-                let is_table = in_row > 0 && in_row.checked_mul(rows) == Some(cells) && row < rows;
+                let (cell, in_row) = match btf.peel(element)?.kind() {
+                    Kind::Array(cell, in_row) if count == rows => (btf.peel(cell)?.kind(), in_row),
+                    cell => (cell, count.checked_div(rows)?),
+                };
+                let is_table = is_unsigned(cell, 4)
+                    && in_row > 0
+                    && row < rows
+                    && (count == rows || in_row.checked_mul(rows) == Some(count));
                 let bytes = row.checked_mul(in_row)?.checked_mul(4)?;
                 is_table.then_some(usize::try_from(bytes).ok()?)
             }

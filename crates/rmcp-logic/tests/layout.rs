@@ -107,17 +107,40 @@ fn a_member_within_a_byte_is_refused() {
     assert_eq!(offset(&file, &PDEV), Some(16));
 }
 
-#[test]
-fn a_table_whose_rows_do_not_come_out_even_is_refused() {
-    let file = file(|w, name, ty, bits| {
-        if name == "versions" {
-            let u32 = w.unsigned("unsigned int", 4);
-            (w.array(u32, u32, 43 * 48 + 1), bits)
-        } else {
-            (ty, bits)
+/// The file whose table is an array of that many numbers, or of as many rows of so many.
+fn with_table(signed: bool, count: u32, in_row: Option<u32>) -> Vec<u8> {
+    file(|w, name, ty, bits| {
+        if name != "versions" {
+            return (ty, bits);
         }
-    });
-    assert_eq!(offset(&file, &GC), None);
+        let index = w.unsigned("unsigned int", 4);
+        let cell = if signed { w.signed("int", 4) } else { index };
+        let element = in_row.map_or(cell, |in_row| w.array(cell, index, in_row));
+        (w.array(element, index, count), bits)
+    })
+}
+
+#[test]
+fn a_table_is_a_list_or_rows() {
+    let expected = Some(80 + 48 * 4);
+    for (signed, count, in_row, expected) in [
+        (false, 43 * 48, None, expected),
+        (false, 43 * 48 + 1, None, None),
+        (true, 43 * 48, None, None),
+        (false, 43, Some(48), expected),
+        (false, 43, Some(1), Some(80 + 4)),
+        (false, 43, None, Some(80 + 4)),
+        (true, 43, Some(48), None),
+        (false, 42, Some(48), None),
+        (false, 48, Some(43), None),
+        (false, 43 * 48, Some(1), None),
+        (false, 43, Some(0), None),
+        (false, 0, None, None),
+        (false, 43, Some(u32::MAX), None),
+    ] {
+        let file = with_table(signed, count, in_row);
+        assert_eq!(offset(&file, &GC), expected, "{signed} {count} {in_row:?}");
+    }
 }
 
 #[test]
