@@ -84,8 +84,12 @@ fn exec(_: &mut Stage) -> Result<()> {
 const PROMPT: &str = "root@rmcp:/# ";
 
 fn shell(_: &mut Stage) -> Result<()> {
-    let mut terminal = Terminal::start(vm(&["--shell"]), 33, 101)?;
+    let words = ["--rmcp", "mtype=keep fragment_size=keep", "--shell"];
+    let mut terminal = Terminal::start(vm(&words), 33, 101)?;
     let before = terminal.settings()?;
+    terminal.wait_for(PROMPT)?;
+    terminal.type_in("head -n 1 /sys/module/rmcp/parameters/state\r")?;
+    terminal.wait_for("\ndisabled (mtype=keep fragment_size=keep)\r\n")?;
     terminal.wait_for(PROMPT)?;
     terminal.type_in("stty size; lsmod | grep -c ^amdgpu; echo $((6 * 7)) to you\r")?;
     terminal.wait_for("\n33 101\r\n1\r\n42 to you\r\n")?;
