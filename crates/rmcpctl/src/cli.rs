@@ -4,7 +4,7 @@
 use crate::fail::{Failure, Status};
 use crate::output::Output;
 use crate::system::{Disk, Nobody, Recording, System, This};
-use crate::{doctor, pagetable, set, snapshot, status};
+use crate::{doctor, pagetable, set, snapshot, status, r#try};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,8 @@ enum Command {
     Pagetable(pagetable::Args),
     /// Look for what is known to make GPU jobs fail, and read the logs for GPU faults
     Doctor(doctor::Args),
+    /// Run a command under one policy after another, and say what the runs show
+    Try(r#try::Args),
     /// Put what a report of a bug needs into one file, without what is private
     Snapshot(snapshot::Args),
     /// Print completions for a shell
@@ -49,6 +51,20 @@ enum Command {
 }
 
 impl Command {
+    /// Puts back what a killed `try` left, and keeps out of the way of one that runs.
+    fn prepare(&self, system: &System, output: &Output) -> Result<(), Failure> {
+        if matches!(self, Self::Completions { .. }) {
+            return Ok(());
+        }
+        if let Some(done) = r#try::recover(system) {
+            output.progress(&done);
+        }
+        match self {
+            Self::Set(_) | Self::Reset(_) | Self::Try(_) => r#try::refuse_while_running(system),
+            _ => Ok(()),
+        }
+    }
+
     fn run(&self, system: &System, output: &mut Output) -> Result<Status, Failure> {
         match self {
             Self::Status(args) => status::run(args, system, output),
@@ -62,6 +78,7 @@ impl Command {
                 Ok(Status::Fine)
             }
             Self::Doctor(args) => doctor::run(args, system, output),
+            Self::Try(args) => r#try::run(args, system, output),
             Self::Snapshot(args) => snapshot::run(args, system, output),
         }
     }
@@ -72,7 +89,12 @@ pub fn main() -> ExitCode {
     // clap ends the program itself, with status 2 for what it does not understand.
     let cli = Cli::parse();
     let mut output = Output::standard(cli.json);
-    let done = system(cli.root.as_deref()).and_then(|system| cli.command.run(&system, &mut output));
+    let done = system(cli.root.as_deref()).and_then(|system| {
+        if cli.root.is_none() {
+            cli.command.prepare(&system, &output)?;
+        }
+        cli.command.run(&system, &mut output)
+    });
     match done {
         Ok(status) => status.into(),
         Err(failure) => {

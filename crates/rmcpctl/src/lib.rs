@@ -28,3 +28,4 @@ pub mod set;
 pub mod snapshot;
 pub mod status;
 pub mod system;
+pub mod r#try;

@@ -15,9 +15,10 @@ use crate::doctor::{code, gfx::Gfx};
 use crate::gpu::{Gc, Product};
 use crate::pagetable::saved::Walk;
 use crate::pagetable::walk;
-use crate::rmcp::{Counters, State};
+use crate::rmcp::{Counters, NAMES, PARAMETERS, State, defaults};
 use crate::set::persist;
-use crate::system::{Found, Places, Recording, Refusal, clean};
+use crate::system::{Files, Found, Nobody, Places, Recording, Refusal, System, clean};
+use crate::r#try::{ladder, record};
 use std::path::PathBuf;
 
 /// A harness: its name, what it feeds, and seeds.
@@ -62,6 +63,16 @@ pub const TARGETS: &[Target] = &[
         name: "ctl_saved",
         play: ctl_saved,
         seeds: seeds::saved,
+    },
+    Target {
+        name: "try_ladder",
+        play: try_ladder,
+        seeds: seeds::ladders,
+    },
+    Target {
+        name: "try_record",
+        play: try_record,
+        seeds: seeds::records,
     },
 ];
 
@@ -202,4 +213,41 @@ pub fn ctl_saved(data: &[u8]) {
     if let Ok(walk) = Walk::parse(data) {
         assert_eq!(Walk::parse(walk.to_json().as_bytes()), Ok(walk));
     }
+}
+
+/// Ladders: what is taken is whole, and can be told in a table.
+pub fn try_ladder(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match ladder::parse(&text) {
+        Ok(steps) => {
+            assert!(!steps.is_empty());
+            for step in steps {
+                assert!(!step.name.is_empty() && !step.name.chars().any(char::is_control));
+                let known = |name| NAMES.contains(&name) && name != "noretry";
+                assert!(step.switches.iter().all(|wanted| known(wanted.name)));
+                assert!(step.is_neutral() || !step.is_stock());
+            }
+        }
+        Err(what) => assert!(!what.contains('\n'), "{what}"),
+    }
+}
+
+/// Records that a killed `try` left: nothing but switches and the record itself is ever written, and only values that the
+/// module takes.
+pub fn try_record(data: &[u8]) {
+    let mut files = Recording::default().with(record::RECORD, data);
+    for (name, value) in defaults() {
+        files = files.with(&format!("{PARAMETERS}/{name}"), format!("{value}\n"));
+    }
+    let files = std::rc::Rc::new(files);
+    let system = System::new(std::rc::Rc::clone(&files), Nobody);
+    let said = record::recover(&system);
+    for (path, _) in files.written() {
+        assert!(
+            path == record::RECORD || path.starts_with(PARAMETERS),
+            "{path}"
+        );
+    }
+    let gone = files.read(record::RECORD, 1) == Err(Refusal::Missing);
+    assert!(!gone || said.is_some());
 }

@@ -153,3 +153,20 @@ pub(super) fn saved() -> Vec<Vec<u8>> {
                 \"block_size\":9,\"fragment_size\":9},\"entries\":[[\"000100000000\",\"Ptb\",\"000300000ff90271\"]]}";
     vec![text.as_bytes().to_vec()]
 }
+
+/// Ladders: the usual one, and one of every form that a step can have.
+pub(super) fn ladders() -> Vec<Vec<u8>> {
+    let forms = "step = [{ name = \"a\", switches = \"devices=0000:03:00.0 clients=all\" }]\n";
+    let long =
+        "[[step]]\nname = 'b'\n[step.environment]\nA = \"\"\"\nx\"\"\"\n\"B C\" = \"\\u0007\"\n";
+    let all = [crate::r#try::ladder::DEFAULT, forms, long];
+    all.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// Records of a `try` that was killed.
+pub(super) fn records() -> Vec<Vec<u8>> {
+    let record = r#"{"format":"rmcpctl try record 1","owner":{"pid":500,"start":77},"found":{"clients":"compute",
+        "devices":"0000:01:00.0","enable":"N","fragment_size":"7","mtype":"uc","mtype_scope":"vram","mtype_strict":"Y"},
+        "command":{"pid":600,"start":1001}}"#;
+    vec![record.as_bytes().to_vec()]
+}

@@ -70,6 +70,18 @@ fn seeds_reach_what_they_are_about() {
     let recording = seeds::ctl_files().pop().unwrap();
     assert!(Recording::parse(&clean(&recording)).is_ok());
     assert!(Walk::parse(&seeds::saved()[0]).is_ok());
+    for ladder in seeds::ladders() {
+        assert!(ladder::parse(&clean(&ladder)).is_ok(), "{}", clean(&ladder));
+    }
+    let mut files = Recording::default().with(record::RECORD, &seeds::records()[0]);
+    for (name, value) in defaults() {
+        files = files.with(&format!("{PARAMETERS}/{name}"), value);
+    }
+    let said = record::recover(&System::new(files, Nobody)).unwrap();
+    assert!(
+        said.contains("is put back: mtype_strict=Y mtype_scope=vram"),
+        "{said}"
+    );
     let files = seeds::files();
     let function = bus::function(files.last().unwrap()).unwrap();
     assert!(function.root && function.requests && function.routes);

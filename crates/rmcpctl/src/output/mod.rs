@@ -108,6 +108,8 @@ pub struct Output {
     to: Box<dyn Write>,
     json: bool,
     width: Option<usize>,
+    /// Whether somebody may be looking at standard error.
+    attended: bool,
 }
 
 /// The envelope of a report in JSON.
@@ -135,6 +137,7 @@ impl Output {
             to: Box::new(anstream::stdout()),
             json,
             width,
+            attended: true,
         }
     }
 
@@ -144,6 +147,7 @@ impl Output {
             to: Box::new(anstream::StripStream::new(to)),
             json,
             width,
+            attended: false,
         }
     }
 
@@ -196,6 +200,13 @@ impl Output {
         serde_json::to_writer_pretty(&mut self.to, &Document { format, report })?;
         writeln!(self.to)?;
         self.to.flush()
+    }
+
+    /// Tells on standard error what is being done, beside any report.
+    pub fn progress(&self, what: &str) {
+        if self.attended {
+            anstream::eprintln!("rmcpctl: {what}");
+        }
     }
 
     /// Tells of a failure: in one line on standard error, and for programs as JSON as well.

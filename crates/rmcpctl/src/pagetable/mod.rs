@@ -5,6 +5,7 @@
 
 mod diff;
 pub mod entry;
+mod mapped;
 pub mod saved;
 mod show;
 mod source;
@@ -19,6 +20,7 @@ use crate::gpu::{self, Generation};
 use crate::output::Output;
 use crate::system::{Refusal, System};
 use diff::Line;
+pub use mapped::Mapped;
 use saved::Walk;
 use serde::Serialize;
 use source::Debugfs;

@@ -7,8 +7,11 @@ use crate::fail::{Failure, Status};
 use crate::rmcp::{self, Headline, PARAMETERS};
 use crate::system::{Refusal, System};
 
+/// How a failure begins that is the module's own, since hooks could not be set.
+pub(crate) const REFUSES: &str = "rmcp refuses";
+
 /// Switches that were written.
-pub(super) struct Live {
+pub(crate) struct Live {
     /// All switches before the first write.
     before: Vec<rmcp::Setting>,
     /// All switches now.
@@ -16,7 +19,7 @@ pub(super) struct Live {
     /// What was written, in order.
     written: Vec<&'static str>,
     /// The first line of `state` now.
-    pub(super) state: String,
+    pub(crate) state: String,
 }
 
 fn path(name: &str) -> String {
@@ -30,7 +33,7 @@ fn unreadable(refusal: &Refusal) -> Failure {
 
 impl Live {
     /// Writes all, or puts back what it wrote.
-    pub(super) fn write(system: &System, wanted: &[Wanted]) -> Result<Self, Failure> {
+    pub(crate) fn write(system: &System, wanted: &[Wanted]) -> Result<Self, Failure> {
         let before = rmcp::settings(system).map_err(|refusal| unreadable(&refusal))?;
         let earlier = rmcp::state(system).map_err(|refusal| unreadable(&refusal))?;
         let mut live = Self {
@@ -63,7 +66,7 @@ impl Live {
         // All hooks go when one that is needed cannot be set, so the old setting is worth more than the new one.
         if state.headline == Headline::Refused && earlier.headline != Headline::Refused {
             let why = state.said.trim_start_matches("refused: ");
-            let failure = Failure::new(Status::Failed, format!("rmcp refuses: {why}"));
+            let failure = Failure::new(Status::Failed, format!("{REFUSES}: {why}"));
             return Err(live.put_back(system, failure));
         }
         live.after = after;

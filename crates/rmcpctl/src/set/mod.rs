@@ -15,11 +15,12 @@ use crate::output::Output;
 use crate::rmcp;
 use crate::system::System;
 use initramfs::Image;
-use live::Live;
+pub(crate) use live::{Live, REFUSES};
 use persist::Kept;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use wanted::Wanted;
+pub use wanted::Wanted;
+pub(crate) use wanted::parse as parse_words;
 
 /// What can be said behind `set`.
 #[derive(Debug, clap::Args)]

@@ -7,19 +7,20 @@ use rmcp_logic::logic::device::Devices;
 use rmcp_logic::logic::fragment::FragmentSize;
 use rmcp_logic::logic::policy::{Policy, Scope};
 use rmcp_logic::logic::switch::{Clients, Enable, NoRetry, Strict, Switch};
+use serde::Serialize;
 
 /// A switch and the value that it shall have, as the module prints it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Wanted {
     /// The switch.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// Its value.
-    pub(super) value: String,
+    pub value: String,
 }
 
 impl Wanted {
     /// Whether the module takes it only while it is loaded.
-    pub(super) fn at_load_only(&self) -> bool {
+    pub(crate) fn at_load_only(&self) -> bool {
         self.name == NoRetry::NAME
     }
 }
@@ -71,7 +72,7 @@ pub(super) fn parse_word(word: &str) -> Result<Wanted, Failure> {
 }
 
 /// All words; none may be said twice.
-pub(super) fn parse(words: &[String]) -> Result<Vec<Wanted>, Failure> {
+pub(crate) fn parse(words: &[String]) -> Result<Vec<Wanted>, Failure> {
     let mut wanted: Vec<Wanted> = Vec::new();
     for word in words {
         let new = parse_word(word)?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files below a folder of this machine. Symbolic links cannot lead out of it.
 
-use super::{Files, Found, Places, Refusal};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
+use super::{Files, Found, Growing, Lock, Places, Refusal};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that are asked for at once.
 const PART: usize = 64 << 10;
+/// The most that a growing file may have grown between two looks.
+const MOST: usize = 64 << 20;
 /// How often records of the kernel's log may be lost while it is read.
 const LOST: u32 = 16;
 
@@ -73,30 +75,35 @@ impl Disk {
     }
 }
 
+/// Reads to the end, or to where there is nothing yet.
+fn read(file: &mut File, limit: usize) -> Found<Vec<u8>> {
+    let mut content = Vec::new();
+    // The kernel's log hands out one record for each read, and none to a buffer that is too small for it.
+    let mut part = vec![0; PART];
+    let mut lost = 0;
+    loop {
+        match file.read(&mut part) {
+            Ok(0) => return Ok(content),
+            Ok(count) => content.extend(&part[..count]),
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                // What has no end yet, such as the kernel's log.
+                ErrorKind::WouldBlock => return Ok(content),
+                // Records of it were overwritten before they were read; the next read goes on behind them.
+                ErrorKind::BrokenPipe if lost < LOST => lost += 1,
+                _ => return Err(refusal(&error)),
+            },
+        }
+        if content.len() > limit {
+            return Err(Refusal::TooLarge(limit));
+        }
+    }
+}
+
 impl Files for Disk {
     fn read(&self, path: &str, limit: usize) -> Found<Vec<u8>> {
         let mut file = File::from(self.open(path, OFlags::RDONLY, Mode::empty())?);
-        let mut content = Vec::new();
-        // The kernel's log hands out one record for each read, and none to a buffer that is too small for it.
-        let mut part = vec![0; PART];
-        let mut lost = 0;
-        loop {
-            match file.read(&mut part) {
-                Ok(0) => return Ok(content),
-                Ok(count) => content.extend(&part[..count]),
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    // What has no end yet, such as the kernel's log.
-                    ErrorKind::WouldBlock => return Ok(content),
-                    // Records of it were overwritten before they were read; the next read goes on behind them.
-                    ErrorKind::BrokenPipe if lost < LOST => lost += 1,
-                    _ => return Err(refusal(&error)),
-                },
-            }
-            if content.len() > limit {
-                return Err(Refusal::TooLarge(limit));
-            }
-        }
+        read(&mut file, limit)
     }
 
     fn list(&self, path: &str) -> Found<Vec<String>> {
@@ -150,6 +157,36 @@ impl Files for Disk {
     fn remove(&self, path: &str) -> Found<()> {
         let (folder, name) = self.parent(path)?;
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(errno)
+    }
+
+    fn follow(&self, path: &str) -> Found<Box<dyn Growing>> {
+        let file = self.open(path, OFlags::RDONLY, Mode::empty())?;
+        rustix::fs::seek(&file, SeekFrom::End(0)).map_err(errno)?;
+        Ok(Box::new(File::from(file)))
+    }
+
+    fn make_folder(&self, path: &str) -> Found<()> {
+        let (folder, name) = self.parent(path)?;
+        match rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(errno(error)),
+        }
+    }
+
+    fn lock(&self, path: &str) -> Found<Option<Lock>> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
+        let file = self.open(path, flags, Mode::from_raw_mode(0o600))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(errno(error)),
+        }
+    }
+}
+
+impl Growing for File {
+    fn more(&mut self) -> Found<Vec<u8>> {
+        read(self, MOST)
     }
 }
 

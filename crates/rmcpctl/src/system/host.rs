@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a command needs of a machine and is not a file: who asks, the time, and other programs.
 
+use super::running::{self, Job, Running};
 use super::{Found, Refusal, clean};
+use std::cell::OnceCell;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,17 +35,41 @@ pub trait Host {
     ///
     /// When it cannot be started.
     fn run(&self, words: &[&str]) -> Found<Ran>;
+    /// The number of this process, if the machine is the one that it runs on.
+    fn own_pid(&self) -> Option<u32> {
+        None
+    }
+    /// From now on a request to end (Ctrl-C, SIGTERM, SIGHUP) is something that [`Running::wait`] tells of, instead of
+    /// this program's end.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be arranged.
+    fn heed(&self) -> Found<()> {
+        Ok(())
+    }
+    /// Starts a program that is watched while it runs.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    fn start(&self, _job: &Job<'_>) -> Found<Box<dyn Running>> {
+        Err(Refusal::Missing)
+    }
 }
 
 /// The machine that this program runs on.
 pub struct This {
     start: Instant,
+    /// Readable when somebody asked us to end.
+    asked: OnceCell<UnixStream>,
 }
 
 impl Default for This {
     fn default() -> Self {
         Self {
             start: Instant::now(),
+            asked: OnceCell::new(),
         }
     }
 }
@@ -76,6 +103,26 @@ impl Host for This {
             out: clean(&output.stdout),
             err: clean(&output.stderr),
         })
+    }
+
+    fn own_pid(&self) -> Option<u32> {
+        Some(std::process::id())
+    }
+
+    fn heed(&self) -> Found<()> {
+        if self.asked.get().is_none() {
+            let asked = running::heed().map_err(|error| super::disk::refusal(&error))?;
+            // It was empty: nobody else sets it.
+            let _ = self.asked.set(asked);
+        }
+        Ok(())
+    }
+
+    fn start(&self, job: &Job<'_>) -> Found<Box<dyn Running>> {
+        let asked = self.asked.get().map(UnixStream::try_clone).transpose();
+        asked
+            .and_then(|asked| running::start(job, asked))
+            .map_err(|error| super::disk::refusal(&error))
     }
 }
 

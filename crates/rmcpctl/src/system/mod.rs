@@ -9,11 +9,14 @@
 mod disk;
 mod host;
 mod recording;
+mod running;
 
 pub use disk::Disk;
 pub use host::{Host, Nobody, Ran, This};
 pub use recording::Recording;
+pub use running::{End, Job, News, Running};
 
+use std::any::Any;
 use std::fmt;
 
 /// The most that is read of a file unless more is asked for.
@@ -56,6 +59,19 @@ pub trait Places {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Found<()>;
 }
 
+/// A file that grows, from where it ended when it was opened, such as the kernel's log.
+pub trait Growing {
+    /// What was added since the last look, without waiting for more.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    fn more(&mut self) -> Found<Vec<u8>>;
+}
+
+/// Kept for as long as a lock is held; the kernel takes it back from a process that ends in any way.
+pub type Lock = Box<dyn Any>;
+
 /// The files of a machine.
 ///
 /// # Errors
@@ -80,6 +96,18 @@ pub trait Files {
     fn replace(&self, path: &str, data: &[u8]) -> Found<()>;
     /// Deletes a file.
     fn remove(&self, path: &str) -> Found<()>;
+    /// Opens a file at its end.
+    fn follow(&self, _path: &str) -> Found<Box<dyn Growing>> {
+        Err(Refusal::Missing)
+    }
+    /// Makes a folder, unless it is there. Folders of a recording are there when something is in them.
+    fn make_folder(&self, _path: &str) -> Found<()> {
+        Ok(())
+    }
+    /// Makes a file if need be and locks it, unless somebody else has: none then. Nobody else has one of a recording.
+    fn lock(&self, _path: &str) -> Found<Option<Lock>> {
+        Ok(Some(Box::new(())))
+    }
 }
 
 /// The machine.

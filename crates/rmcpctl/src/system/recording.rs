@@ -374,6 +374,15 @@ impl<T: Files> Files for std::rc::Rc<T> {
     fn remove(&self, path: &str) -> Found<()> {
         (**self).remove(path)
     }
+    fn follow(&self, path: &str) -> Found<Box<dyn super::Growing>> {
+        (**self).follow(path)
+    }
+    fn make_folder(&self, path: &str) -> Found<()> {
+        (**self).make_folder(path)
+    }
+    fn lock(&self, path: &str) -> Found<Option<super::Lock>> {
+        (**self).lock(path)
+    }
 }
 
 struct Content(Vec<u8>);
