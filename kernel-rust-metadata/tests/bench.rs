@@ -267,7 +267,7 @@ impl Bench {
         );
         self.tool(
             "x86_64-linux-gnu-gcc-14",
-            "sed -n 's/#include <\\(.*\\)>/\\1/p' | while read -r name; do [ -f \"$top/cinclude/$name\" ] || exit 1; done",
+            "[ \"$1\" != --version ] || exec cat \"$top/gcc-version\"\nsed -n 's/#include <\\(.*\\)>/\\1/p' | while read -r name; do [ -f \"$top/cinclude/$name\" ] || exit 1; done",
         );
         for name in ["stdlib.h", "libelf.h", "openssl/opensslv.h"] {
             self.write(&format!("cinclude/{name}"), "");
@@ -285,10 +285,12 @@ impl Bench {
             "make",
             &format!(
                 "key=make-olddefconfig; case \"$*\" in *' prepare') key=make-prepare ;; esac\n{STOP}\n\
-                 for word; do case $word in O=*) out=${{word#O=}} ;; esac; done\n\
+                 text=$(cat \"$top/gcc-version\" 2>/dev/null || true)\n\
+                 for word; do case $word in O=*) out=${{word#O=}} ;; CC_VERSION_TEXT=*) text=${{word#*=}} ;; esac; done\n\
                  echo \"$key\" >>\"$top/made\"\n\
                  if [ $key = make-olddefconfig ]; then\n\
                      [ ! -f \"$top/new-config\" ] || cp \"$top/new-config\" \"$out/.config\"\n\
+                     [ -z \"$text\" ] || sed -i \"s/^CONFIG_CC_VERSION_TEXT=.*/CONFIG_CC_VERSION_TEXT=\\\"$text\\\"/\" \"$out/.config\"\n\
                      exit 0\n\
                  fi\n\
                  if [ -f \"$top/make-fails\" ]; then sh \"$top/make-fails\"; echo 'rust/core.rs: no'; exit 2; fi\n\

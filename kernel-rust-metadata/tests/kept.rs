@@ -66,6 +66,20 @@ fn a_source_named_from_the_working_folder_is_found() {
 }
 
 #[test]
+fn another_revision_of_the_compilers_package_is_told_and_taken() {
+    let bench = Bench::new();
+    let here = "x86_64-linux-gnu-gcc-14 (Debian 14.2.0-20) 14.2.0";
+    bench.write("gcc-version", &format!("{here}\n"));
+    let said = bench.build();
+    assert!(
+        said.fine().contains(here) && said.out.contains("14.2.0-19"),
+        "{}",
+        said.out
+    );
+    bench.path().fine();
+}
+
+#[test]
 fn make_reads_the_overlay_as_its_output_folder() {
     let bench = Bench::new();
     bench.build().fine();
