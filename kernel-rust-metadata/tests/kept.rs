@@ -80,6 +80,28 @@ fn another_revision_of_the_compilers_package_is_told_and_taken() {
 }
 
 #[test]
+fn another_assembler_and_linker_are_taken_and_nothing_that_follows_from_them() {
+    let bench = Bench::new();
+    let config = format!("{}/.config", bench.headers_dir());
+    let plain = std::fs::read_to_string(bench.at(&config)).unwrap();
+    let with = |versions: &str| format!("{plain}{versions}");
+    bench.write(
+        &config,
+        &with("CONFIG_AS_VERSION=24700\nCONFIG_LD_VERSION=24700\n"),
+    );
+    let other = "CONFIG_AS_VERSION=24750\nCONFIG_LD_VERSION=24750\n";
+    bench.write(
+        "new-config",
+        &with(&format!("{other}CONFIG_AS_HAS_NEW=y\n")),
+    );
+    bench.build().refused(5, &["CONFIG_AS_HAS_NEW=y"]);
+    bench.untouched();
+    bench.write("new-config", &with(other));
+    bench.build().fine();
+    bench.path().fine();
+}
+
+#[test]
 fn make_reads_the_overlay_as_its_output_folder() {
     let bench = Bench::new();
     bench.build().fine();
