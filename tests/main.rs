@@ -26,6 +26,7 @@ mod judge;
 mod lifecycle;
 mod model;
 mod others;
+mod pagetable;
 mod parameters;
 mod policies;
 mod power;
@@ -37,6 +38,7 @@ mod rdna2_faults;
 mod real_clients;
 mod refusals;
 mod resources;
+mod rmcpctl;
 mod scope;
 mod shortage;
 mod stage;
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
         clients::SCENARIOS,
         queues::SCENARIOS,
         judge::SCENARIOS,
+        rmcpctl::SCENARIOS,
+        pagetable::SCENARIOS,
         parameters::SCENARIOS,
         states::SCENARIOS,
         policies::SCENARIOS,

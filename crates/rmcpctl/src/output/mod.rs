@@ -188,17 +188,27 @@ impl Output {
     pub fn report<T: Report>(&mut self, report: &T) -> Result<(), Failure> {
         let written = match self.json {
             true => self.document(T::FORMAT, report),
-            false => report.show(&mut Page {
-                to: &mut self.to,
-                width: self.width,
-            }),
+            false => self.page(report),
         };
         written.map_err(|error| unwritten(&error))
     }
 
+    // Both are put together first: standard output would write every line by itself, of which a walk has a million.
+
+    fn page(&mut self, report: &impl Report) -> io::Result<()> {
+        let mut text = Vec::new();
+        report.show(&mut Page {
+            to: &mut text,
+            width: self.width,
+        })?;
+        self.to.write_all(&text)?;
+        self.to.flush()
+    }
+
     fn document(&mut self, format: &'static str, report: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut self.to, &Document { format, report })?;
-        writeln!(self.to)?;
+        let mut text = serde_json::to_vec_pretty(&Document { format, report })?;
+        text.push(b'\n');
+        self.to.write_all(&text)?;
         self.to.flush()
     }
 
