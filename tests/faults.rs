@@ -57,6 +57,8 @@ struct Case {
     permissions: u32,
     mapping: u32,
     write: u32,
+    /// Words of the reading that `rmcpctl doctor` gives.
+    reading: &'static str,
 }
 
 const CASES: [Case; 5] = [
@@ -69,6 +71,7 @@ const CASES: [Case; 5] = [
         permissions: 3,
         mapping: 0,
         write: 0,
+        reading: "nothing is mapped there",
     },
     Case {
         what: "a write to what is not there",
@@ -79,6 +82,7 @@ const CASES: [Case; 5] = [
         permissions: 5,
         mapping: 0,
         write: 1,
+        reading: "nothing is mapped there",
     },
     Case {
         what: "a write to what may only be read",
@@ -89,6 +93,7 @@ const CASES: [Case; 5] = [
         permissions: 4,
         mapping: 0,
         write: 1,
+        reading: "mapped, but not for writing",
     },
     Case {
         what: "a read past 48 bits",
@@ -99,6 +104,7 @@ const CASES: [Case; 5] = [
         permissions: 3,
         mapping: 1,
         write: 0,
+        reading: "outside what a page table can hold",
     },
     Case {
         what: "a write past 48 bits",
@@ -109,6 +115,7 @@ const CASES: [Case; 5] = [
         permissions: 5,
         mapping: 1,
         write: 1,
+        reading: "outside what a page table can hold",
     },
 ];
 
@@ -235,6 +242,46 @@ fn told(stage: &mut Stage, mark: Mark) -> Result<Vec<String>> {
         .collect())
 }
 
+/// `rmcpctl doctor` reads the same from the log as was done here: VMID, PASID, process, engine.
+fn decoded(
+    stage: &mut Stage,
+    mark: Mark,
+    case: &Case,
+    (vmid, pasid, name, engine): (u32, u32, &str, &str),
+) -> Result<()> {
+    let text = stage.log_since(mark)?.join("\n");
+    let log = rmcpctl::doctor::log::Log::of_text(&text, "the guest's log");
+    let [fault] = log.faults.as_slice() else {
+        bail!("doctor finds {:#?}", log.faults);
+    };
+    let status = fault.status.context("doctor finds no status")?;
+    let found = (
+        (fault.address, fault.vmid, fault.pasid),
+        fault.process.as_ref().map(|it| (it.name.as_str(), it.pid)),
+        fault.client(None),
+        (status.walker_error(), status.permission_faults()),
+        (status.mapping_error(), status.write()),
+    );
+    let expected = (
+        (Some(case.address), Some(vmid), Some(pasid)),
+        Some((name, 1)),
+        Some(engine.to_uppercase()),
+        (case.walker as u8, case.permissions as u8),
+        (case.mapping != 0, case.write != 0),
+    );
+    demand!(
+        found == expected,
+        "doctor finds {found:?}, expected {expected:?}"
+    );
+    let sentence = rmcpctl::doctor::log::reading::sentence(fault, None);
+    demand!(
+        sentence.contains(case.reading),
+        "doctor says {sentence:?}, expected {:?} in it",
+        case.reading
+    );
+    Ok(())
+}
+
 pub(crate) fn provoke(stage: &mut Stage) -> Result<()> {
     let victim = Victim::new(stage)?;
     victim.demand_alive(stage)?;
@@ -281,6 +328,7 @@ pub(crate) fn provoke(stage: &mut Stage) -> Result<()> {
             "{}: amdgpu says {told:#?}, expected {expected:#?}",
             what()
         );
+        decoded(stage, mark, case, (vmid, pasid, name, &job.engine)).with_context(what)?;
         let gpu = stage.gpu(0);
         let (met, faults) = (gpu.take_page_faults(), gpu.take_faults());
         demand!(
