@@ -9,7 +9,7 @@ export KERNEL
 
 .DEFAULT_GOAL := modules
 
-.PHONY: modules modules_install clean dkms dkms-tree demo check bench fuzz map fmt tidy help
+.PHONY: modules modules_install clean dkms dkms-tree demo check check-workloads bench fuzz map fmt tidy help
 
 modules modules_install:
 	@test -e $(KDIR)/Makefile || { \
@@ -39,11 +39,15 @@ dkms: dkms-tree
 demo check bench fuzz map fmt tidy:
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh $@ $(ARGS)
 
+check-workloads:
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh workloads $(ARGS)
+
 help:
 	@echo "make              build rmcp.ko for KDIR=$(KDIR)"
 	@echo "make dkms         give the source to DKMS, which builds it for this kernel and for later ones (as root)"
 	@echo "make demo         set up all that is needed and show the main job in a VM"
 	@echo "make check        set up all that is needed and run every test (KERNEL=<target>|all)"
+	@echo "make check-workloads  of it, only rmcpctl's workloads, with Debian's PyTorch on the CPU"
 	@echo "make bench        count the instructions that rmcp costs and compare them with stock"
 	@echo "make map          draw an address space before and after a policy (ARGS='--out FILE.svg')"
 	@echo "make fuzz         fuzz what a guest controls of the emulated GPU (ARGS='--seconds N')"

@@ -12,7 +12,7 @@ command -v cc >/dev/null 2>&1 || missing="$missing gcc"
 command -v make >/dev/null 2>&1 || missing="$missing make"
 # xtask looks for these itself; naming them here too lets an ordinary user install everything in one go.
 case "${1-}" in
-demo | check | bench | map)
+demo | check | bench | map | workloads)
     command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"
     command -v xz >/dev/null 2>&1 || missing="$missing xz-utils"
     [ "$(id -u)" -eq 0 ] || command -v newuidmap >/dev/null 2>&1 || missing="$missing uidmap"

@@ -31,3 +31,4 @@ pub mod ui;
 pub mod userland;
 pub mod visit;
 pub mod vm;
+pub mod workloads;

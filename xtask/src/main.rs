@@ -13,7 +13,7 @@ use xtask::kernel::{self, Kernel};
 use xtask::target::{self, Targets};
 use xtask::ui::Ui;
 use xtask::vm::GpuOptions;
-use xtask::{bench, check, demo, fuzz, map, module, package, project, tidy, visit};
+use xtask::{bench, check, demo, fuzz, map, module, package, project, tidy, visit, workloads};
 
 /// Sets up Debian kernels, builds rmcp for them, runs its checks and its demo.
 ///
@@ -165,6 +165,8 @@ enum Task {
     },
     /// Build the Debian packages in a clean root file system and print where they are
     Package,
+    /// Run rmcpctl's workloads with Debian's PyTorch on the CPU, and broken ones that must be reported as such
+    Workloads,
     /// List the kernels that can be named
     Targets,
     /// Say where the cache is and how big
@@ -346,6 +348,16 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             };
             let ended = visit::run(&kernel, &options, ui)?;
             return Ok(ExitCode::from(ended.status()));
+        }
+        Task::Workloads => {
+            let tally = workloads::run(ui)?;
+            finish(ui)?;
+            println!("{tally}");
+            return Ok(if tally.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Task::Targets => {
             let targets = Targets::load()?;

@@ -4,7 +4,7 @@
 use crate::fail::{Failure, Status};
 use crate::output::Output;
 use crate::system::{Disk, Nobody, Recording, System, This};
-use crate::{doctor, pagetable, set, snapshot, status, r#try};
+use crate::{doctor, pagetable, set, snapshot, status, r#try, workloads};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Run a command under one policy after another, and say what the runs show
     Try(r#try::Args),
+    /// Run what people hit trouble with in PyTorch, and compare every result with the CPU's
+    Workloads(workloads::Args),
     /// Put what a report of a bug needs into one file, without what is private
     Snapshot(snapshot::Args),
     /// Print completions for a shell
@@ -79,6 +81,7 @@ impl Command {
             }
             Self::Doctor(args) => doctor::run(args, system, output),
             Self::Try(args) => r#try::run(args, system, output),
+            Self::Workloads(args) => workloads::run(args, system, output),
             Self::Snapshot(args) => snapshot::run(args, system, output),
         }
     }
@@ -89,18 +92,31 @@ pub fn main() -> ExitCode {
     // clap ends the program itself, with status 2 for what it does not understand.
     let cli = Cli::parse();
     let mut output = Output::standard(cli.json);
-    let done = system(cli.root.as_deref()).and_then(|system| {
-        if cli.root.is_none() {
-            cli.command.prepare(&system, &output)?;
-        }
-        cli.command.run(&system, &mut output)
-    });
+    let done = here(&cli)
+        .and_then(|()| system(cli.root.as_deref()))
+        .and_then(|system| {
+            if cli.root.is_none() {
+                cli.command.prepare(&system, &output)?;
+            }
+            cli.command.run(&system, &mut output)
+        });
     match done {
         Ok(status) => status.into(),
         Err(failure) => {
             output.failure(&failure);
             failure.status.into()
         }
+    }
+}
+
+/// Refuses what cannot be done on another machine.
+fn here(cli: &Cli) -> Result<(), Failure> {
+    match (&cli.root, &cli.command) {
+        (Some(_), Command::Workloads(_)) => Err(Failure::new(
+            Status::Usage,
+            "workloads run on this machine, and --root names another",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -29,3 +29,4 @@ pub mod snapshot;
 pub mod status;
 pub mod system;
 pub mod r#try;
+pub mod workloads;

@@ -389,3 +389,31 @@ fn people_read_the_same() {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
 }
+
+#[test]
+fn a_report_of_a_bug_has_the_sums_without_addresses_and_names_of_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot.json");
+    let passwd = "evelyn:x:1000:1000:Evelyn Smith,,,:/srv/evelyn:/bin/sh\n";
+    let files = with(&usual(), LARGE)
+        .with("etc/passwd", passwd)
+        .with("proc/250/comm", "evelyn-job\n");
+    let system = system(files);
+    let args = rmcpctl::snapshot::Args {
+        write: Some(path.clone()),
+    };
+    let (ended, _) = said(false, |output| {
+        rmcpctl::snapshot::run(&args, &system, output)
+    });
+    assert_eq!(ended, Ok(Status::Fine));
+    let text = std::fs::read_to_string(path).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let space = &document["pagetable"]["spaces"][0];
+    assert_eq!(space["totals"]["types"][0]["bytes"], 65536 + (2 << 20));
+    assert_eq!(space["totals"]["fragments"][1]["fragment"], 9);
+    assert!(space["verdict"]["answer"].is_string(), "{space}");
+    assert_eq!(space["name"], "USER-job");
+    for private in ["evelyn", "0x000100000000", "1001"] {
+        assert!(!space.to_string().contains(private), "{private}: {space}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::kernel::{self, Kernel};
 use crate::target::Targets;
 use crate::tidy;
 use crate::ui::{Step, Ui};
-use crate::{fuzz, host, module, project};
+use crate::{fuzz, host, module, project, workloads};
 use count::{Sum, Tally};
 use tools::Tools;
 
@@ -105,6 +105,9 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Sum> {
     });
     runner.run("kernels that are refused", &mut |_| {
         refused::run(lender, options.refresh, ui)
+    });
+    runner.run("workloads with Debian's PyTorch", &mut |_| {
+        workloads::run(ui)
     });
     for (name, kernel) in names.iter().zip(&prepared) {
         if names.len() > 1 {

@@ -17,9 +17,13 @@ use crate::pagetable::saved::Walk;
 use crate::pagetable::walk;
 use crate::rmcp::{Counters, NAMES, PARAMETERS, State, defaults};
 use crate::set::persist;
-use crate::system::{Files, Found, Nobody, Places, Recording, Refusal, System, clean};
+use crate::system::{
+    Attended, Ended, Files, Found, Nobody, Places, Recording, Refusal, System, clean,
+};
 use crate::r#try::{ladder, record};
+use crate::workloads::said::{self, Outcome};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A harness: its name, what it feeds, and seeds.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,11 @@ pub const TARGETS: &[Target] = &[
         name: "try_record",
         play: try_record,
         seeds: seeds::records,
+    },
+    Target {
+        name: "ctl_workload",
+        play: ctl_workload,
+        seeds: seeds::workloads,
     },
 ];
 
@@ -250,4 +259,31 @@ pub fn try_record(data: &[u8]) {
     }
     let gone = files.read(record::RECORD, 1) == Err(Refusal::Missing);
     assert!(!gone || said.is_some());
+}
+
+/// What a workload left behind: its end, its output, and behind a zero its errors.
+pub fn ctl_workload(data: &[u8]) {
+    let Some((end, words)) = data.split_first() else {
+        return;
+    };
+    let middle = words.iter().position(|&byte| byte == 0);
+    let (out, err) = words.split_at(middle.unwrap_or(words.len()));
+    let ended = match end % 4 {
+        0 => Ended::TimedOut,
+        1 => Ended::Signal(i32::from(*end / 4)),
+        _ => Ended::Exit(i32::from(*end / 4)),
+    };
+    let told = said::read(&Attended {
+        ended,
+        out: out.to_vec(),
+        err: err.to_vec(),
+        time: Duration::from_secs(3),
+    });
+    let passed = told.outcome == Outcome::Passed;
+    assert_eq!(passed, told.why.is_none());
+    if passed {
+        assert!(ended == Ended::Exit(0) && told.failed == 0 && told.errors.is_empty());
+    }
+    assert!(told.failed <= told.checks && told.wrong.len() <= 20 && told.errors.len() <= 12);
+    assert!(serde_json::to_vec(&told).is_ok());
 }

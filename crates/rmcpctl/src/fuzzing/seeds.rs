@@ -170,3 +170,24 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         "command":{"pid":600,"start":1001}}"#;
     vec![record.as_bytes().to_vec()]
 }
+
+/// What workloads say that pass, that compute something wrong, that crash, and that find no PyTorch.
+pub(super) fn workloads() -> Vec<Vec<u8>> {
+    let step = "rmcpctl: {\"step\": \"3x3, forward\"}\n";
+    let good = "rmcpctl: {\"check\": \"sum\", \"fine\": true, \"error\": 1e-9}\n";
+    let bad =
+        "rmcpctl: {\"check\": \"sum\", \"fine\": false, \"error\": 0.5, \"what\": \"9 of 10\"}\n";
+    let done = "rmcpctl: {\"done\": true}\n";
+    let torch = "rmcpctl: {\"torch\": {\"version\": \"2.6\", \"rocm\": null, \"gpu\": null}}\n";
+    let missing = "rmcpctl: {\"missing\": \"No module named 'torch'\"}\n";
+    [
+        ["\x02", step, good, done].concat(),
+        ["\x02", step, good, bad, done, "\0a warning\n"].concat(),
+        ["\x19", step, good, "\0Fatal Python error: Aborted\n"].concat(),
+        ["\x06", step, "\0Traceback\nValueError: on purpose\n"].concat(),
+        ["\x00", torch, step].concat(),
+        ["\x02", missing].concat(),
+    ]
+    .map(String::into_bytes)
+    .to_vec()
+}

@@ -134,6 +134,45 @@ pub fn run(args: &Args, system: &System, output: &mut Output) -> Result<Status, 
     Ok(status)
 }
 
+/// What a report of a bug has of all processes: verdicts and totals, without an address.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sums {
+    spaces: Vec<Sum>,
+    unread: Vec<Unread>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sum {
+    #[serde(flatten)]
+    client: Client,
+    verdict: Verdict,
+    totals: Totals,
+}
+
+/// Adds up the page tables of all processes.
+///
+/// # Errors
+///
+/// When none can be read.
+pub(crate) fn sums(system: &System) -> Result<Sums, Failure> {
+    let (walks, unread) = walks(system, &clients::all(system))?;
+    let sum = |walk: &Walk| {
+        let Space {
+            client,
+            verdict,
+            totals,
+            ..
+        } = space(system, walk, false);
+        Sum {
+            client,
+            verdict,
+            totals,
+        }
+    };
+    let spaces = walks.iter().map(sum).collect();
+    Ok(Sums { spaces, unread })
+}
+
 fn space(system: &System, walk: &Walk, entries: bool) -> Space {
     let rules = Rules::of(system, &walk.client.gpu);
     let compute = clients::uses_kfd(system, walk.client.pid);

@@ -12,8 +12,8 @@ use crate::doctor::machine::Machine;
 use crate::doctor::{checks, examine};
 use crate::fail::{Failure, Status};
 use crate::output::{Output, Page, Report, Table, Tone};
-use crate::status;
 use crate::system::{System, clean};
+use crate::{pagetable, status};
 use clap::Parser;
 use hide::Hider;
 use serde::Serialize;
@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 /// The most lines of the log.
 const LINES: usize = 5000;
 /// Beginnings of names of packages that matter.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     "linux-image-",
     "rmcp",
     "firmware-amd",
@@ -40,6 +40,7 @@ const PACKAGES: [&str; 12] = [
     "mesa-",
     "libdrm",
     "amdgpu-dkms",
+    "python3-torch",
 ];
 
 /// What can be said behind `snapshot`.
@@ -128,6 +129,15 @@ fn status(system: &System) -> Value {
     serde_json::from_slice(&text).unwrap_or(Value::Null)
 }
 
+/// What is mapped and how, of each process, in sums.
+fn pagetable(system: &System) -> Value {
+    let sums = pagetable::sums(system).map(serde_json::to_value);
+    match sums {
+        Ok(sums) => sums.unwrap_or(Value::Null),
+        Err(failure) => json!({ "error": failure.to_string() }),
+    }
+}
+
 /// The document.
 fn document(system: &System, hider: &mut Hider) -> Value {
     let machine = Machine::read(system, None, &[]);
@@ -150,6 +160,7 @@ fn document(system: &System, hider: &mut Hider) -> Value {
         "distribution": text("etc/os-release"),
         "packages": packages(system),
         "status": status(system),
+        "pagetable": pagetable(system),
         "doctor": doctor.unwrap_or(Value::Null),
         "log": log,
     });

@@ -2,7 +2,7 @@
 //! What a command needs of a machine and is not a file: who asks, the time, and other programs.
 
 use super::running::{self, Job, Running};
-use super::{Found, Refusal, clean};
+use super::{Attended, Found, Refusal, Script, clean};
 use std::cell::OnceCell;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -54,6 +54,14 @@ pub trait Host {
     ///
     /// When it cannot be started.
     fn start(&self, _job: &Job<'_>) -> Found<Box<dyn Running>> {
+        Err(Refusal::Missing)
+    }
+    /// Runs a program that reads a script, to its end or for as long as it may.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started or waited for.
+    fn attend(&self, _script: &Script<'_>) -> Found<Attended> {
         Err(Refusal::Missing)
     }
 }
@@ -123,6 +131,10 @@ impl Host for This {
         asked
             .and_then(|asked| running::start(job, asked))
             .map_err(|error| super::disk::refusal(&error))
+    }
+
+    fn attend(&self, script: &Script<'_>) -> Found<Attended> {
+        super::attended::attend(script).map_err(|error| super::disk::refusal(&error))
     }
 }
 

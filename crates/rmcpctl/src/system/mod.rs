@@ -6,11 +6,13 @@
 //!
 //! Whatever is read may be hostile: reads are bounded, and text comes without control characters.
 
+mod attended;
 mod disk;
 mod host;
 mod recording;
 mod running;
 
+pub use attended::{Attended, Ended, Script};
 pub use disk::Disk;
 pub use host::{Host, Nobody, Ran, This};
 pub use recording::Recording;
