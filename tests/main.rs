@@ -46,6 +46,7 @@ mod states;
 mod storms;
 mod tlb;
 mod traffic;
+mod r#try;
 mod visit;
 
 use libtest_mimic::Arguments;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         shortage::SCENARIOS,
         tlb::SCENARIOS,
         traffic::SCENARIOS,
+        r#try::SCENARIOS,
         rdna2_faults::SCENARIOS,
         bench::SCENARIOS,
         lifecycle::SCENARIOS,

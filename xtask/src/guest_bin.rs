@@ -12,19 +12,20 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds the guest when its sources changed; hands back the program. Its size is part of every initramfs.
 pub fn build(ui: &Ui) -> Result<PathBuf> {
-    static_program("guest", "release", "release", ui)
+    static_program("guest", "the guest", "release", "release", ui)
 }
 
 /// Builds the user's command, for the guest, when its sources changed; hands back the program.
 pub fn build_rmcpctl(ui: &Ui) -> Result<PathBuf> {
-    static_program("rmcpctl", "dev", "debug", ui)
+    static_program("rmcpctl", "rmcpctl for the guest", "dev", "debug", ui)
 }
 
-/// Builds the program of a package of the same name, with one of cargo's profiles, whose folder has a name of its own.
-fn static_program(name: &str, profile: &str, folder: &str, ui: &Ui) -> Result<PathBuf> {
+/// Builds the program of a package of the same name, with one of cargo's profiles, whose folder has a name of its own;
+/// `what` is what people read meanwhile.
+fn static_program(name: &str, what: &str, profile: &str, folder: &str, ui: &Ui) -> Result<PathBuf> {
     host::ensure(host::GUEST, ui)?;
     let target = project::target_dir().join("guest");
-    ui.step(&format!("build {name} for the guest"), |step| {
+    ui.step(&format!("build {what}"), |step| {
         let mut cargo = project::cargo();
         cargo
             .args(["build", "--package", name, "--bin", name])

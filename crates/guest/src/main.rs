@@ -3,8 +3,9 @@
 //!
 //! Started with the argument `storm` it is one of the processes of a storm instead (see [`storm`]), with `process` one
 //! that takes the same requests as PID 1 (see [`process`]), with `enter` one that becomes another program (see
-//! [`session`]), with `service` an ordinary service of a whole Debian (see [`service`]). PID 1 has a single thread, reaps whatever dies, and never returns: when the conversation breaks it powers the machine off, so that the
-//! host sees QEMU end instead of waiting.
+//! [`session`]), with `victim` one that fails on purpose (see [`victim`]), with `service` an ordinary service of a whole
+//! Debian (see [`service`]). PID 1 has a single thread, reaps whatever dies, and never returns: when the conversation
+//! breaks it powers the machine off, so that the host sees QEMU end instead of waiting.
 
 mod count;
 mod drm;
@@ -23,6 +24,7 @@ mod service;
 mod session;
 mod setup;
 mod storm;
+mod victim;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,9 @@ fn main() -> ExitCode {
         }
         if first == session::ARGUMENT {
             return session::child(rest);
+        }
+        if first == victim::ARGUMENT {
+            return victim::run(rest);
         }
         if first == service::ARGUMENT {
             return service::run();

@@ -71,21 +71,18 @@ fn ends_are_told_apart() {
 }
 
 #[test]
-fn a_hang_is_ended_with_all_that_belongs_to_it() {
+fn a_hang_is_ended_even_if_it_does_not_heed_sigterm() {
     let bench = Bench::new();
-    // One child in its group, and one that has left it and does not heed SIGTERM.
-    let script = "trap '' TERM; sleep 1000 & echo $! >>pids; setsid sh -c 'echo $$ >>pids; exec sleep 1000' & wait; wait";
+    let script = "trap '' TERM; sleep 1000; sleep 1000";
     let (_, report) = bench.run(&["--repeat", "1", "--timeout", "0.5"], script);
     assert_eq!(end(&report, 0), &json!({"how": "timeout"}));
     assert_eq!(end(&report, 1), &json!({"how": "timeout"}));
-    gone(&bench, 4);
 }
 
 #[test]
 fn what_a_job_leaves_behind_does_not_run_beside_the_next() {
     let bench = Bench::new();
-    let script =
-        "setsid sh -c 'echo $$ >>pids; exec sleep 1000' & while ! test -s pids; do :; done";
+    let script = "setsid sh -c 'echo $$ >>pids; exec sleep 1000' >/dev/null 2>&1 & while ! test -s pids; do :; done";
     let (_, report) = bench.run(&["--repeat", "1"], script);
     assert_eq!(end(&report, 1), &json!({"how": "exit", "status": 0}));
     gone(&bench, 1);
@@ -116,10 +113,17 @@ fn a_command_that_is_not_there_is_told_in_a_sentence() {
 }
 
 #[test]
-fn a_request_to_end_ends_the_job_and_shows_what_was_seen() {
+fn a_request_to_end_ends_the_job_with_all_that_belongs_to_it_and_shows_what_was_seen() {
     for signal in ["INT", "TERM", "HUP"] {
         let bench = Bench::new();
-        let script = "test -e once && { echo waiting >&2; exec sleep 1000; }; touch once; exit 1";
+        // One child in its group, and one that has left it and does not heed SIGTERM.
+        let script = "test -e once || { touch once; exit 1; }
+            touch pids
+            sleep 1000 & echo $! >>pids
+            setsid sh -c 'trap \"\" TERM; echo $$ >>pids; exec sleep 1000' >/dev/null 2>&1 &
+            while test $(wc -l <pids) -lt 2; do :; done
+            echo waiting >&2
+            wait";
         let mut child = bench
             .command(&["--repeat", "2"], script)
             .stdout(Stdio::piped())
@@ -140,6 +144,7 @@ fn a_request_to_end_ends_the_job_and_shows_what_was_seen() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["stopped"], json!({"why": "asked"}));
         assert_eq!(end(&report, 0), &json!({"how": "exit", "status": 1}));
+        gone(&bench, 2);
     }
 }
 

@@ -8,6 +8,7 @@ use rmcpctl::fail::Status;
 use rmcpctl::system::{Files, Job};
 use rmcpctl::r#try::{recover, refuse_while_running};
 use serde_json::json;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
@@ -56,17 +57,26 @@ fn every_switch_comes_back_and_the_record_was_there_first() {
 
 #[test]
 fn the_policy_of_each_step_is_whole_whatever_was_found() {
-    let lab = Rc::new(unusual(|lab, _| {
-        let policy = lab.policy();
-        // Nothing of what was found is left in a step.
-        assert!(
-            !policy.contains("vram") && !policy.contains('7') && policy.contains(" N "),
-            "{policy}"
-        );
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let kept = Rc::clone(&seen);
+    let lab = Rc::new(unusual(move |lab, _| {
+        kept.borrow_mut().push(lab.policy());
         exit(1)
     }));
     climb(&lab, &["--repeat", "1"]);
-    assert_eq!(lab.starts.get(), 9);
+    // What each step of the usual ladder says, and `keep` where it says nothing.
+    let expected = [
+        "keep all compute N keep Y",
+        "keep all compute N keep Y",
+        "nc all compute N 9 Y",
+        "uc system compute N keep Y",
+        "uc all compute N keep Y",
+        "keep all compute N 4 Y",
+        "keep all compute N 0 Y",
+        "uc all compute N 4 Y",
+        "uc all compute N 0 Y",
+    ];
+    assert_eq!(*seen.borrow(), expected);
 }
 
 #[test]
