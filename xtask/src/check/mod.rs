@@ -5,6 +5,7 @@
 //! shown, and the sum counts it.
 
 pub mod count;
+mod lint;
 mod refused;
 pub mod tools;
 
@@ -84,6 +85,7 @@ pub fn run(options: &Options, ui: &Ui) -> Result<Sum> {
         }
         Ok(tally)
     });
+    runner.run("scripts and manual pages", &mut |step| lint::run(ui, step));
     runner.run("clippy of the workspace", &mut |step| {
         judge(ui, step, tools.clippy()?)
     });

@@ -5,6 +5,7 @@
 pub mod machine;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -26,7 +27,14 @@ const KIND: &str = "packaging";
 const SUITE: &str = "trixie";
 
 /// What is there besides the base: debian/control's Build-Depends, and what checks the outcome.
-const PACKAGES: &[&str] = &["build-essential", "debhelper", "dh-dkms", "lintian"];
+const PACKAGES: &[&str] = &[
+    "build-essential",
+    "debhelper",
+    "dh-dkms",
+    "lintian",
+    "mandoc",
+    "shellcheck",
+];
 
 /// What was built.
 #[derive(Clone, Debug)]
@@ -88,7 +96,13 @@ impl Workshop {
                     target: &target,
                     site: &site,
                     packages: &packages,
-                    parts: &["usr/bin/dh", "usr/bin/dh_dkms", "usr/bin/lintian"],
+                    parts: &[
+                        "usr/bin/dh",
+                        "usr/bin/dh_dkms",
+                        "usr/bin/lintian",
+                        "usr/bin/mandoc",
+                        "usr/bin/shellcheck",
+                    ],
                 };
                 cache.artefact(KIND, SUITE, &inputs, |dir| recipe.make(&cache, dir, step))
             })?,
@@ -149,6 +163,11 @@ impl Workshop {
             dir: place,
             version,
         })
+    }
+
+    /// A program of this root file system, run in the checkout.
+    pub fn command(&self, program: &str) -> Command {
+        self.root.command(program)
     }
 
     /// What lintian says of errors and warnings; empty when it is content.

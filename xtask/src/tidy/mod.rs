@@ -110,7 +110,7 @@ pub fn check(top: &Path) -> Result<Vec<(&'static str, Vec<Finding>)>> {
 }
 
 /// Every text file that we wrote.
-fn sources(top: &Path) -> Result<Vec<Source>> {
+pub(crate) fn sources(top: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for entry in WalkDir::new(top)
         .sort_by_file_name()

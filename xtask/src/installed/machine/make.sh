@@ -2,6 +2,7 @@
 # Runs as pid 1 of new namespaces: puts a writable layer over a root file system, lets setup.sh change it inside, and
 # makes one ext4 image of the result and one of its /boot. Nothing is mounted for that outside of the namespaces.
 # Arguments: the root file system, the layer's folder, the folder with setup.sh and the packages, where the images go.
+# shellcheck shell=sh
 set -e
 base=$1 layer=$2 given=$3 out=$4
 mkdir -p "$layer/upper" "$layer/work" "$layer/merged"
@@ -12,6 +13,7 @@ mount -t overlay overlay -o "$options" merged 2>/dev/null ||
     # No layers here: a copy does as well.
     cp -a "$base/." merged/
 # What is mounted for the programs inside goes with a namespace of its own.
+# shellcheck disable=SC2016 # expanded by the inner shell
 unshare --mount --pid --fork --kill-child sh -ec '
     given=$1
     mount --rbind /dev merged/dev
