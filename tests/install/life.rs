@@ -22,17 +22,19 @@ pub(crate) const TESTS: &[Staged] = &[
         "an upgrade brings the new version and keeps edited options",
         upgrade,
     ),
+    ("a reinstall is as good as new", reinstall),
+    ("remove takes the module away and keeps options", remove),
     ("purge leaves no file behind", purge),
 ];
 
 /// What `dkms status` says of rmcp.
-fn status(stage: &Stage, machine: &Machine) -> Result<String> {
+pub(crate) fn status(stage: &Stage, machine: &Machine) -> Result<String> {
     let said = stage.must(machine, "dkms status rmcp")?;
     Ok(said.trim().to_owned())
 }
 
 /// That the version is installed for the one kernel.
-fn ensure_installed(stage: &Stage, machine: &Machine, version: &str) -> Result<()> {
+pub(crate) fn ensure_installed(stage: &Stage, machine: &Machine, version: &str) -> Result<()> {
     let release = stage.must(machine, RELEASE)?;
     let expected = format!("rmcp/{version}, {}, x86_64: installed", release.trim());
     let status = status(stage, machine)?;
@@ -40,6 +42,8 @@ fn ensure_installed(stage: &Stage, machine: &Machine, version: &str) -> Result<(
         status == expected,
         "dkms says {status:?}, expected {expected:?}"
     );
+    // Where modprobe finds it.
+    stage.must(machine, &format!("modinfo -k $({RELEASE}) -n rmcp"))?;
     ensure_whole(stage, machine)
 }
 
@@ -146,8 +150,42 @@ fn upgrade(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+fn reinstall(stage: &Stage) -> Result<()> {
+    let (machine, _) = stage.installed()?;
+    stage.must(
+        &machine,
+        "apt-get install -y -q --reinstall /packages/rmcp-dkms*.deb",
+    )?;
+    ensure_installed(stage, &machine, &stage.packages.version)
+}
+
+fn remove(stage: &Stage) -> Result<()> {
+    let (machine, _) = stage.installed()?;
+    stage.must(&machine, INITRAMFS)?;
+    stage.must(
+        &machine,
+        "echo '# mine' >>/etc/modprobe.d/rmcp.conf; apt-get remove -y -q rmcp-dkms",
+    )?;
+    stage.must(&machine, "grep -q '# mine' /etc/modprobe.d/rmcp.conf")?;
+    ensure!(status(stage, &machine)?.is_empty());
+    let loads = stage.must(
+        &machine,
+        &format!("modprobe --set-version $({RELEASE}) --show-depends amdgpu"),
+    )?;
+    ensure!(
+        loads.contains("/amdgpu.ko") && !loads.contains("rmcp"),
+        "{loads}"
+    );
+    let names = initramfs(stage, &machine)?;
+    ensure!(
+        names.contains("/amdgpu.ko") && !names.contains("rmcp.ko"),
+        "the initramfs still holds rmcp.ko"
+    );
+    ensure_whole(stage, &machine)
+}
+
 /// Every file of the machine, without what programs keep for themselves.
-fn files(stage: &Stage, machine: &Machine) -> Result<BTreeSet<String>> {
+pub(crate) fn files(stage: &Stage, machine: &Machine) -> Result<BTreeSet<String>> {
     let text = stage.must(
         machine,
         "find / -xdev \\( -path /packages -o -path /var/cache -o -path /var/log -o -path /var/lib/apt -o -path /var/lib/dpkg \\

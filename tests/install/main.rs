@@ -6,6 +6,7 @@
 
 mod boot;
 mod booted;
+mod checkout;
 mod kernels;
 mod life;
 mod machines;
@@ -29,7 +30,13 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     // These come first: they take the cache's lock, which the stage of the others holds to the end.
     let alone: Vec<Test> = [boot::TESTS, secure_boot::TESTS].concat();
-    let staged = [packaging::TESTS, life::TESTS, kernels::TESTS].concat();
+    let staged = [
+        packaging::TESTS,
+        life::TESTS,
+        checkout::TESTS,
+        kernels::TESTS,
+    ]
+    .concat();
     let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
     let alone = alone
         .into_iter()
