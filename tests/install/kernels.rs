@@ -1,13 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernels that go while rmcp is installed, as their packages' scripts announce it.
+//! Kernels that come and go while rmcp is installed, as their packages' scripts announce them, and those without Rust.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::Staged;
-use super::life::ensure_whole;
+use super::life::{ensure_installed, ensure_whole, status};
 use super::machines::{INSTALL, RELEASE, Stage};
 
-pub(crate) const TESTS: &[Staged] = &[("a kernel that goes takes module and metadata along", goes)];
+pub(crate) const TESTS: &[Staged] = &[
+    ("headers that arrive build the module", arrives),
+    ("a kernel that goes takes module and metadata along", goes),
+    (
+        "a kernel without Rust is skipped with a sentence",
+        without_rust,
+    ),
+];
+
+fn arrives(stage: &Stage) -> Result<()> {
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    // Installed before the kernel is there.
+    stage.must(
+        &machine,
+        &format!("mv /lib/modules/$({RELEASE})/build /srv/; {INSTALL}"),
+    )?;
+    let added = format!("rmcp/{}: added", stage.packages.version);
+    let said = status(stage, &machine)?;
+    ensure!(said == added, "dkms says {said:?}");
+    // What linux-headers' postinst does.
+    stage.must(
+        &machine,
+        &format!(
+            "mv /srv/build /lib/modules/$({RELEASE})/; export DPKG_MAINTSCRIPT_NAME=postinst DPKG_MAINTSCRIPT_PACKAGE=linux-headers
+             run-parts --report --exit-on-error --arg=$({RELEASE}) /etc/kernel/header_postinst.d"
+        ),
+    )?;
+    ensure_installed(stage, &machine, &stage.packages.version)
+}
 
 fn goes(stage: &Stage) -> Result<()> {
     let machine = stage.ready()?;
@@ -33,4 +62,41 @@ fn goes(stage: &Stage) -> Result<()> {
     )?;
     ensure!(left.trim().is_empty(), "these are left: {left}");
     ensure_whole(stage, &machine)
+}
+
+fn without_rust(stage: &Stage) -> Result<()> {
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    // Beside the other kernel one whose configuration is the same but for this.
+    stage.must(
+        &machine,
+        &format!(
+            "set -e; headers=/usr/src/linux-headers-9.9.9-amd64; mkdir -p $headers/include/config /lib/modules/9.9.9-amd64
+             for file in .config include/config/auto.conf; do
+                 sed '/^CONFIG_RUST=/d' /lib/modules/$({RELEASE})/build/$file >$headers/$file; done
+             ln -s $headers /lib/modules/9.9.9-amd64/build"
+        ),
+    )?;
+    let said = stage.must(&machine, INSTALL)?;
+    let sentence = said
+        .lines()
+        .find(|line| line.starts_with("rmcp: kernel 9.9.9-amd64"))
+        .with_context(|| format!("apt says nothing of it:\n{said}"))?;
+    ensure!(
+        sentence.contains("without Rust") && sentence.contains("trixie-backports"),
+        "{sentence}"
+    );
+    ensure_installed(stage, &machine, &stage.packages.version)?;
+    let said = stage.run(
+        &machine,
+        &format!(
+            "dkms install rmcp/{} -k 9.9.9-amd64",
+            stage.packages.version
+        ),
+    )?;
+    ensure!(
+        said.status == Some(77) && said.text.contains("without Rust"),
+        "{said:?}"
+    );
+    Ok(())
 }

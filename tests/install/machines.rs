@@ -49,6 +49,11 @@ impl Stage {
         Machine::fresh(&self.kernel, &programs()?, true, &self.ui)
     }
 
+    /// The same with headers as Debian ships them, without metadata.
+    pub(crate) fn bare(&self) -> Result<Machine> {
+        Machine::fresh(&self.kernel, &programs()?, false, &self.ui)
+    }
+
     /// A machine on which our packages were installed with apt, and what apt said.
     pub(crate) fn installed(&self) -> Result<(Machine, &str)> {
         if self.installed.get().is_none() {

@@ -11,6 +11,7 @@ mod kernels;
 mod life;
 mod machines;
 mod packaging;
+mod refusals;
 mod secure_boot;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         life::TESTS,
         checkout::TESTS,
         kernels::TESTS,
+        refusals::TESTS,
     ]
     .concat();
     let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
