@@ -7,6 +7,7 @@
 mod boot;
 mod booted;
 mod checkout;
+mod interruptions;
 mod kernels;
 mod life;
 mod machines;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         checkout::TESTS,
         kernels::TESTS,
         refusals::TESTS,
+        interruptions::TESTS,
     ]
     .concat();
     let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
