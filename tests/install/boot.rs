@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A Debian with systemd and our packages, booted: what its owner finds after the boot, and with the kill switch.
+//! A Debian with systemd and our packages, booted: what its owner finds after the boot, with the kill switch, and after
+//! the packages have gone again.
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::demo::policy::Policy;
@@ -15,8 +16,8 @@ use crate::booted::{
 
 pub(crate) const TESTS: &[Test] = &[
     (
-        "booted: rmcp is there before amdgpu with its policy",
-        in_force,
+        "booted: rmcp is there before amdgpu with its policy; after purge and reboot nothing is",
+        installed_and_purged,
     ),
     (
         "booted: rmcp.enable=0 at the boot prompt leaves every entry stock",
@@ -30,9 +31,15 @@ const KERNELS_OWN: [&str; 2] = [
     "rmcp: module verification failed: signature and/or required key missing - tainting kernel",
 ];
 
-fn in_force() -> Result<()> {
+fn installed_and_purged() -> Result<()> {
     let debian = Debian::get()?;
     let disk = Disk::new(&debian.image)?;
+    in_force(debian, &disk).context("after the installation")?;
+    gone(debian, &disk).context("after purge and reboot")
+}
+
+/// The first boot, at the end of which the packages are purged.
+fn in_force(debian: &Debian, disk: &Disk) -> Result<()> {
     let packed = disk.initramfs()?;
     for part in ["/rmcp.ko", "etc/modprobe.d/rmcp"] {
         ensure!(
@@ -40,7 +47,7 @@ fn in_force() -> Result<()> {
             "the initramfs holds no {part}"
         );
     }
-    let mut vm = debian.boot(&disk, "policy", Start::Kernel, "")?;
+    let mut vm = debian.boot(disk, "policy", Start::Kernel, "")?;
     demand_order(&mut vm)?;
     demand_armed(&mut vm)?;
     demand_entries(&mut vm, Policy::Uc)?;
@@ -70,7 +77,48 @@ fn in_force() -> Result<()> {
     let expected = TAINT_OPTION | TAINT_OUT_OF_TREE | TAINT_UNSIGNED;
     ensure!(found == expected, "taints {found}, expected {expected}");
 
+    debian.ui.step("purge the packages", |_| {
+        run(
+            &mut vm,
+            "DEBIAN_FRONTEND=noninteractive apt-get purge --yes rmcp-dkms kernel-rust-metadata",
+        )
+    })?;
     debian.finish(vm)
+}
+
+/// The boot after the purge.
+fn gone(debian: &Debian, disk: &Disk) -> Result<()> {
+    let packed = disk.initramfs()?;
+    ensure!(
+        packed.iter().any(|name| name.contains("/amdgpu.ko")),
+        "the initramfs holds no amdgpu"
+    );
+    let ours: Vec<_> = packed.iter().filter(|name| is_ours(name)).collect();
+    ensure!(ours.is_empty(), "the initramfs still holds {ours:?}");
+
+    let mut vm = debian.boot(disk, "purged", Start::Kernel, "")?;
+    ensure!(vm.loaded("amdgpu")?, "amdgpu is not loaded");
+    ensure!(!vm.loaded("rmcp")?, "rmcp is loaded");
+    let files = run(
+        &mut vm,
+        "find / -xdev; find /boot /run -xdev \\( -path /run/guest -o -path /run/udev \\) -prune -o -print",
+    )?;
+    let ours: Vec<_> = files.lines().filter(|name| is_ours(name)).collect();
+    ensure!(ours.is_empty(), "these files are left: {ours:#?}");
+    let packages = run(&mut vm, "dpkg-query --show --showformat='${Package}\\n'")?;
+    let ours: Vec<_> = packages.lines().filter(|name| is_ours(name)).collect();
+    ensure!(ours.is_empty(), "these packages are left: {ours:?}");
+    let lines = journal(&mut vm)?;
+    ensure!(lines.is_empty(), "the journal says of rmcp {lines:#?}");
+    let found = taints(&mut vm)?;
+    ensure!(found == TAINT_OPTION, "taints {found}");
+    demand_entries(&mut vm, Policy::Stock)?;
+    debian.demand_stock_driver(&mut vm)?;
+    debian.finish(vm)
+}
+
+fn is_ours(name: &str) -> bool {
+    name.contains("rmcp") || name.contains("kernel-rust-metadata")
 }
 
 fn kill_switch() -> Result<()> {
