@@ -170,10 +170,11 @@ fn rustc_behind(stage: &Stage) -> Result<()> {
         &machine,
         &format!("{OTHER}/usr/local/bin/rustc; chmod +x /usr/local/bin/rustc"),
     )?;
+    // apt would hide it from dpkg.
     machine.show(&stage.packages.debs())?;
     stage.must(
         &machine,
-        "apt-get install -y -q --no-install-recommends /packages/*.deb",
+        "apt-get install -o DPkg::Path=$PATH -y -q --no-install-recommends /packages/*.deb",
     )?;
     ensure_installed(stage, &machine, &stage.packages.version)
 }
