@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Staged] = &[
         "a kernel without Rust is skipped with a sentence",
         without_rust,
     ),
+    ("dracut's initramfs holds rmcp and its options", dracut),
 ];
 
 fn arrives(stage: &Stage) -> Result<()> {
@@ -99,4 +100,35 @@ fn without_rust(stage: &Stage) -> Result<()> {
         "{said:?}"
     );
     Ok(())
+}
+
+fn dracut(stage: &Stage) -> Result<()> {
+    let machine = stage.ready()?;
+    machine.show(&stage.packages.debs())?;
+    stage.must(
+        &machine,
+        &format!(
+            "set -e; apt-get install -y -q --no-install-recommends dracut
+             mkdir -p /etc/dracut.conf.d; echo 'add_drivers+=\" amdgpu \"' >/etc/dracut.conf.d/amdgpu.conf
+             echo 'compress=\"zstd -1\"' >>/etc/dracut.conf.d/amdgpu.conf
+             dracut --force /boot/initrd.img-$({RELEASE}) $({RELEASE}); {INSTALL}"
+        ),
+    )?;
+    let list = format!("lsinitrd /boot/initrd.img-$({RELEASE})");
+    let names = stage.must(&machine, &list)?;
+    for name in [
+        "/rmcp.ko",
+        "/amdgpu.ko",
+        "etc/modprobe.d/rmcp.conf",
+        "lib/modprobe.d/rmcp-dkms.conf",
+    ] {
+        ensure!(names.contains(name), "the initramfs holds no {name}");
+    }
+    stage.must(&machine, "apt-get purge -y -q rmcp-dkms")?;
+    let names = stage.must(&machine, &list)?;
+    ensure!(
+        names.contains("/amdgpu.ko") && !names.contains("rmcp"),
+        "the initramfs still holds something of rmcp"
+    );
+    ensure_whole(stage, &machine)
 }
