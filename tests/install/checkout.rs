@@ -7,7 +7,7 @@ use xtask::package::machine::Machine;
 use xtask::{package, project};
 
 use super::Staged;
-use super::life::{ensure_installed, files, status};
+use super::life::{ensure_installed, ensure_nothing_more, files, status};
 use super::machines::{RELEASE, Stage};
 
 pub(crate) const TESTS: &[Staged] = &[
@@ -46,13 +46,7 @@ fn from_checkout(stage: &Stage) -> Result<()> {
         &machine,
         &format!("dkms remove rmcp/{version} --all && rm -r /usr/src/rmcp-{version}"),
     )?;
-    let after = files(stage, &machine)?;
-    let left: Vec<_> = after
-        .difference(&before)
-        .filter(|name| !name.starts_with("/var/lib/dkms/mok."))
-        .collect();
-    ensure!(left.is_empty(), "these are left: {left:?}");
-    Ok(())
+    ensure_nothing_more(stage, &machine, &before)
 }
 
 fn used(stage: &Stage) -> Result<()> {

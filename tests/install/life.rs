@@ -194,6 +194,22 @@ pub(crate) fn files(stage: &Stage, machine: &Machine) -> Result<BTreeSet<String>
     Ok(text.lines().map(str::to_owned).collect())
 }
 
+/// Demands that no file is there that was not before.
+pub(crate) fn ensure_nothing_more(
+    stage: &Stage,
+    machine: &Machine,
+    before: &BTreeSet<String>,
+) -> Result<()> {
+    let after = files(stage, machine)?;
+    // The key with which DKMS signs every module is DKMS's.
+    let left: Vec<_> = after
+        .difference(before)
+        .filter(|name| !name.starts_with("/var/lib/dkms/mok."))
+        .collect();
+    ensure!(left.is_empty(), "these are left: {left:?}");
+    Ok(())
+}
+
 fn purge(stage: &Stage) -> Result<()> {
     let machine = stage.ready()?;
     machine.show(&stage.packages.debs())?;
@@ -210,13 +226,7 @@ fn purge(stage: &Stage) -> Result<()> {
         &machine,
         "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
     )?;
-    let after = files(stage, &machine)?;
-    // The key with which DKMS signs every module is DKMS's.
-    let left: Vec<_> = after
-        .difference(&before)
-        .filter(|name| !name.starts_with("/var/lib/dkms/mok."))
-        .collect();
-    ensure!(left.is_empty(), "these are left: {left:?}");
+    ensure_nothing_more(stage, &machine, &before)?;
     ensure!(
         !initramfs(stage, &machine)?.contains("rmcp"),
         "the initramfs still holds something of rmcp"

@@ -92,6 +92,40 @@ impl Root {
         Ok(Self::at(dir, cache))
     }
 
+    /// One of a suite, with these packages, for another purpose than building for a kernel; `parts` must be in it. Kept
+    /// in the cache as `kind`, and named `what` in messages.
+    pub(crate) fn of_suite(
+        suite: &str,
+        packages: &[&str],
+        parts: &[&str],
+        (kind, what): (&str, &str),
+        cache: &Cache,
+        ui: &Ui,
+    ) -> Result<Root> {
+        let targets = Targets::load()?;
+        let target = targets.find(suite)?;
+        let packages: Vec<_> = packages.iter().map(|&name| name.to_owned()).collect();
+        let inputs = [target.base(), &packages.join(",")];
+        let dir = match cache.find(kind, suite, &inputs) {
+            Some(dir) => {
+                ui.cached(what);
+                dir
+            }
+            None => ui.step(what, |step| {
+                let site = apt::site(cache, step)?;
+                let recipe = Recipe {
+                    targets: &targets,
+                    target: &target,
+                    site: &site,
+                    packages: &packages,
+                    parts,
+                };
+                cache.artefact(kind, suite, &inputs, |dir| recipe.make(cache, dir, step))
+            })?,
+        };
+        Ok(Self::at(dir, cache))
+    }
+
     /// The one in that folder.
     pub(crate) fn at(dir: PathBuf, cache: &Cache) -> Root {
         Root {

@@ -11,13 +11,11 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::apt;
 use crate::cache::{Cache, Lock};
 use crate::disk::remove;
 use crate::host;
 use crate::project;
-use crate::root::{Recipe, Root};
-use crate::target::Targets;
+use crate::root::Root;
 use crate::ui::{Step, Ui};
 
 /// The cache's folder for root file systems that packages are built in.
@@ -80,35 +78,22 @@ impl Workshop {
         host::ensure_kernel(ui)?;
         let cache = Cache::open()?;
         let lock = cache.lock(ui)?;
-        let targets = Targets::load()?;
-        let target = targets.find(SUITE)?;
-        let packages: Vec<_> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
-        let inputs = [target.base(), &packages.join(",")];
-        let dir = match cache.find(KIND, SUITE, &inputs) {
-            Some(dir) => {
-                ui.cached("root file system for packaging");
-                dir
-            }
-            None => ui.step("root file system for packaging", |step| {
-                let site = apt::site(&cache, step)?;
-                let recipe = Recipe {
-                    targets: &targets,
-                    target: &target,
-                    site: &site,
-                    packages: &packages,
-                    parts: &[
-                        "usr/bin/dh",
-                        "usr/bin/dh_dkms",
-                        "usr/bin/lintian",
-                        "usr/bin/mandoc",
-                        "usr/bin/shellcheck",
-                    ],
-                };
-                cache.artefact(KIND, SUITE, &inputs, |dir| recipe.make(&cache, dir, step))
-            })?,
-        };
+        let root = Root::of_suite(
+            SUITE,
+            PACKAGES,
+            &[
+                "usr/bin/dh",
+                "usr/bin/dh_dkms",
+                "usr/bin/lintian",
+                "usr/bin/mandoc",
+                "usr/bin/shellcheck",
+            ],
+            (KIND, "root file system for packaging"),
+            &cache,
+            ui,
+        )?;
         Ok(Workshop {
-            root: Root::at(dir, &cache),
+            root,
             cache,
             _lock: lock,
         })

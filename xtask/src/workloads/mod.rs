@@ -11,14 +11,12 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use serde_json::Value;
 
-use crate::apt;
 use crate::cache::Cache;
 use crate::check::count::Tally;
 use crate::guest_bin;
 use crate::host;
 use crate::project;
-use crate::root::{Recipe, Root};
-use crate::target::Targets;
+use crate::root::Root;
 use crate::ui::{Step, Ui};
 
 /// The cache's folder for root file systems with PyTorch.
@@ -52,28 +50,14 @@ fn prepare(ui: &Ui) -> Result<Root> {
     host::ensure_kernel(ui)?;
     let cache = Cache::open()?;
     let _lock = cache.lock(ui)?;
-    let targets = Targets::load()?;
-    let target = targets.find(SUITE)?;
-    let packages: Vec<_> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
-    let inputs = [target.base(), &packages.join(",")];
-    let dir = match cache.find(KIND, SUITE, &inputs) {
-        Some(dir) => {
-            ui.cached("root file system with PyTorch");
-            dir
-        }
-        None => ui.step("root file system with PyTorch", |step| {
-            let site = apt::site(&cache, step)?;
-            let recipe = Recipe {
-                targets: &targets,
-                target: &target,
-                site: &site,
-                packages: &packages,
-                parts: &["usr/bin/python3", "usr/lib/python3/dist-packages/torch"],
-            };
-            cache.artefact(KIND, SUITE, &inputs, |dir| recipe.make(&cache, dir, step))
-        })?,
-    };
-    Ok(Root::at(dir, &cache))
+    Root::of_suite(
+        SUITE,
+        PACKAGES,
+        &["usr/bin/python3", "usr/lib/python3/dist-packages/torch"],
+        (KIND, "root file system with PyTorch"),
+        &cache,
+        ui,
+    )
 }
 
 /// Runs all; each workload is a test.
