@@ -9,7 +9,7 @@ export KERNEL
 
 .DEFAULT_GOAL := modules
 
-.PHONY: modules modules_install clean dkms dkms-tree demo check check-workloads bench fuzz map fmt tidy help
+.PHONY: modules modules_install clean dkms dkms-tree demo check check-install check-workloads bench fuzz map fmt tidy help
 
 modules modules_install:
 	@test -e $(KDIR)/Makefile || { \
@@ -39,6 +39,10 @@ dkms: dkms-tree
 demo check bench fuzz map fmt tidy:
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh $@ $(ARGS)
 
+# Needs what `make check` sets up.
+check-install:
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cargo test --package install-tests -- --ignored $(ARGS)
+
 check-workloads:
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL sh xtask/bootstrap.sh workloads $(ARGS)
 
@@ -47,6 +51,7 @@ help:
 	@echo "make dkms         give the source to DKMS, which builds it for this kernel and for later ones (as root)"
 	@echo "make demo         set up all that is needed and show the main job in a VM"
 	@echo "make check        set up all that is needed and run every test (KERNEL=<target>|all)"
+	@echo "make check-install  beyond it: kernels that apt installs, upgrades and removes (20 minutes, 1 GB of downloads)"
 	@echo "make check-workloads  of it, only rmcpctl's workloads, with Debian's PyTorch on the CPU"
 	@echo "make bench        count the instructions that rmcp costs and compare them with stock"
 	@echo "make map          draw an address space before and after a policy (ARGS='--out FILE.svg')"

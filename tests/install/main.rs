@@ -4,6 +4,7 @@
 //! Everything happens in clean root file systems of the suite that `KERNEL` names. A part of a name as argument runs
 //! the tests that match, as with any Rust test.
 
+mod archive;
 mod boot;
 mod booted;
 mod checkout;
@@ -45,14 +46,19 @@ fn main() -> ExitCode {
     let alone = alone
         .into_iter()
         .map(|(name, test)| Trial::test(name, move || told(test())));
-    let staged = staged.into_iter().map(|(name, test)| {
+    let trial = |(name, test): Staged| {
         let stage = Arc::clone(&stage);
         Trial::test(name, move || {
             let stage = stage.get_or_init(|| Stage::open().map_err(|error| format!("{error:#}")));
             told(test(stage.as_ref()?))
         })
-    });
-    libtest_mimic::run(&arguments, alone.chain(staged).collect()).exit_code()
+    };
+    let staged = staged.into_iter().map(trial);
+    // These take the time of all the others again; `make check-install` runs them.
+    let dear = archive::TESTS
+        .iter()
+        .map(|&test| trial(test).with_ignored_flag(true));
+    libtest_mimic::run(&arguments, alone.chain(staged).chain(dear).collect()).exit_code()
 }
 
 /// A failure with all its causes.

@@ -13,9 +13,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
 
+use crate::apt::{self, Resolved};
 use crate::cache::{Cache, Scratch};
 use crate::host;
 use crate::kernel::Kernel;
+use crate::root::Recipe;
+use crate::target::Targets;
 use crate::ui::{Step, Ui};
 
 /// The cache's folder for layers.
@@ -106,6 +109,28 @@ impl Machine {
             );
         }
         Machine::on(lower, &cache)
+    }
+
+    /// One without kernel, compiler or anything of ours: the smallest system of a target's suites, and what makes an
+    /// initramfs.
+    pub fn empty(target: &str, ui: &Ui) -> Result<Machine> {
+        let cache = Cache::open()?;
+        let targets = Targets::load()?;
+        let target = targets.find(target)?;
+        let packages = ["initramfs-tools", "zstd"].map(str::to_owned);
+        let key = format!("{}-empty", target.family());
+        let inputs = [LAYOUT, &target.suites.join(","), &packages.join(",")];
+        let base = kept("empty machine", &key, &inputs, &cache, ui, |dir, step| {
+            let recipe = Recipe {
+                targets: &targets,
+                target: &target,
+                site: &apt::site(&cache, step)?,
+                packages: &packages,
+                parts: &["usr/bin/apt-get", "usr/sbin/update-initramfs"],
+            };
+            recipe.make(&cache, dir, step)
+        })?;
+        Machine::on(vec![base], &cache)
     }
 
     fn on(lower: Vec<PathBuf>, cache: &Cache) -> Result<Machine> {
@@ -221,6 +246,14 @@ impl Machine {
         }
         Ok(said.text)
     }
+}
+
+/// What the archive has of a target's kernel. To be called while the cache's lock is held.
+pub fn offered(target: &str, ui: &Ui) -> Result<Resolved> {
+    let targets = Targets::load()?;
+    let target = targets.find(target)?;
+    let (_, resolved) = apt::resolve(&targets, &target, false, &Cache::open()?, ui)?;
+    Ok(resolved)
 }
 
 /// The folder into which the header packages were unpacked.
