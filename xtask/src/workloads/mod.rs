@@ -142,15 +142,20 @@ pub fn run(ui: &Ui) -> Result<Tally> {
 
 /// What the command reports, however it ends.
 fn report(root: &Root, rmcpctl: &Path, words: &[&str], step: &Step) -> Result<Value> {
-    let mut command: Command = root.command(rmcpctl);
-    command.args(["--json", "workloads"]).args(words);
-    let (status, output) = step.watch(&mut command)?;
-    let begin = output.find('{').context("it reported nothing");
-    let value = begin.and_then(|begin| {
-        let mut values = serde_json::Deserializer::from_str(&output[begin..]).into_iter::<Value>();
-        Ok(values.next().context("it reported nothing")??)
-    });
-    value.with_context(|| format!("rmcpctl workloads {}: {status}: {output}", words.join(" ")))
+    // What it says beside the report, on standard error, comes whenever it likes.
+    let file = project::target_dir().join("workloads/report.json");
+    let mut command: Command = root.command(Path::new("/bin/sh"));
+    command
+        .args(["-c", "file=$1; shift; exec \"$@\" >\"$file\"", "sh"])
+        .args([file.as_os_str(), rmcpctl.as_os_str()])
+        .args(["--json", "workloads"])
+        .args(words);
+    let (status, said) = step.watch(&mut command)?;
+    let report = fs::read_to_string(&file)?;
+    serde_json::from_str(&report).with_context(|| {
+        let words = words.join(" ");
+        format!("rmcpctl workloads {words}: {status}: {said}{report}")
+    })
 }
 
 fn workloads(report: &Value) -> Result<Vec<Value>> {
