@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel holds on to, before and after: traced functions, module references, memory.
+//! What the kernel holds on to, before and after: traced functions, module references, memory, video memory.
 
 use crate::stage::{RMCP, Stage, demand};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use guest::proto::{ClientId, DrmUsage, Size};
 use std::collections::BTreeMap;
 use xtask::vm::initramfs::AMDGPU;
 
@@ -132,4 +133,32 @@ fn field(meminfo: &str, name: &str) -> Result<u64> {
         .find(|(key, _)| *key == name)
         .and_then(|(_, value)| value.split_whitespace().next()?.parse().ok())
         .with_context(|| format!("/proc/meminfo has no {name}"))
+}
+
+/// The driver frees in the background, on a busy machine at its leisure: waits until no more is in use than before.
+pub(crate) fn vram_freed(stage: &mut Stage, client: ClientId, before: Size) -> Result<()> {
+    const ASKED: usize = 5000;
+    let mut now = before;
+    for _ in 0..ASKED {
+        now = stage.call(DrmUsage { client })?.vram;
+        if now.0 <= before.0 {
+            return Ok(());
+        }
+    }
+    bail!("{now:?} of VRAM in use, {before:?} before")
+}
+
+/// VRAM in use once nothing of it is waiting to be freed.
+pub(crate) fn vram_settled(stage: &mut Stage, client: ClientId) -> Result<Size> {
+    const SAME: usize = 20;
+    let (mut last, mut same) = (stage.call(DrmUsage { client })?.vram, 0);
+    for _ in 0..50 * SAME {
+        let now = stage.call(DrmUsage { client })?.vram;
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        if same == SAME {
+            return Ok(now);
+        }
+    }
+    bail!("VRAM in use does not come to rest: {last:?}")
 }

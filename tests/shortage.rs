@@ -2,10 +2,11 @@
 //! A client that asks for more video memory than there is: it is told so, what it has keeps its entries, and nothing is
 //! left when it goes.
 
+use crate::resources::{vram_freed, vram_settled};
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use guest::kfd_uapi::KfdFlags;
-use guest::proto::{ClientId, DrmOpen, DrmUsage, GemCreate, KfdAlloc, Size, Va};
+use guest::proto::{ClientId, DrmOpen, GemCreate, KfdAlloc, Size, Va};
 use guest::uapi::{Domain, GemFlags};
 use rdna_emu::tables::{Entry, Mtype};
 use std::collections::BTreeSet;
@@ -45,7 +46,7 @@ fn watched(stage: &mut Stage, watcher: ClientId) -> Result<()> {
 
 /// Fills the card with one client, whose mappings are to have this type and no larger fragment.
 fn round(stage: &mut Stage, watcher: ClientId, mtype: Mtype, cap: u8) -> Result<()> {
-    let before = settled(stage, watcher)?;
+    let before = vram_settled(stage, watcher)?;
     let compute = Compute::open(stage, RENDER_NODE)?;
     let mut buffers = Vec::new();
     loop {
@@ -98,7 +99,7 @@ fn round(stage: &mut Stage, watcher: ClientId, mtype: Mtype, cap: u8) -> Result<
     entries(stage, &compute, &buffers, mtype, cap)?;
     println!("{} buffers of 16 MiB fit", buffers.len());
     compute.close(stage)?;
-    freed(stage, watcher, before)
+    vram_freed(stage, watcher, before)
 }
 
 /// Every buffer is mapped whole, each page of the card to one place only.
@@ -136,32 +137,4 @@ fn entries(
 
 fn fits(entry: &Entry, mtype: Mtype, cap: u8) -> bool {
     entry.valid() && !entry.system() && entry.mtype() == mtype && entry.fragment() <= cap
-}
-
-/// The driver frees in the background, on a busy machine at its leisure: waits until no more is in use than before.
-fn freed(stage: &mut Stage, client: ClientId, before: Size) -> Result<()> {
-    const ASKED: usize = 5000;
-    let mut now = before;
-    for _ in 0..ASKED {
-        now = stage.call(DrmUsage { client })?.vram;
-        if now.0 <= before.0 {
-            return Ok(());
-        }
-    }
-    bail!("{now:?} of VRAM in use, {before:?} before")
-}
-
-/// VRAM in use once nothing of it is waiting to be freed.
-fn settled(stage: &mut Stage, client: ClientId) -> Result<Size> {
-    const SAME: usize = 20;
-    let (mut last, mut same) = (stage.call(DrmUsage { client })?.vram, 0);
-    for _ in 0..50 * SAME {
-        let now = stage.call(DrmUsage { client })?.vram;
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        if same == SAME {
-            return Ok(now);
-        }
-    }
-    bail!("VRAM in use does not come to rest: {last:?}")
 }

@@ -177,12 +177,8 @@ impl Stock {
             places(left),
             places(&self.left)
         );
-        let vram = rig.vram(stage)?;
-        demand!(
-            vram == self.vram,
-            "after everything was unmapped {vram:?} of VRAM is in use, {:?} under stock",
-            self.vram
-        );
+        rig.freed(stage, self.vram)
+            .context("after everything was unmapped, against stock")?;
         Ok(())
     }
 }

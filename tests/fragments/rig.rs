@@ -3,11 +3,12 @@
 
 use super::pages::{Page, Tables, pages, tables, truthful};
 use super::script::{Batch, Book, Piece, Random, Step, WINDOW};
+use crate::resources::{vram_freed, vram_settled};
 use crate::stage::{Stage, demand};
 use anyhow::{Context, Result, bail};
 use guest::proto::{
-    ClientId, CopyStep, DrmUsage, GemCreate, GemUserptr, GemVaBatch, GpuCopy, GpuPaint, Handle,
-    Paint, Sample, Size, Va, VaOperation, VaStep,
+    ClientId, CopyStep, GemCreate, GemUserptr, GemVaBatch, GpuCopy, GpuPaint, Handle, Paint,
+    Sample, Size, Va, VaOperation, VaStep,
 };
 use guest::uapi::{Domain, GemFlags, VmFlags};
 use rdna_emu::tables::AddressSpace;
@@ -296,18 +297,12 @@ impl Rig {
 
     /// VRAM in use once nothing of it is waiting to be freed.
     pub(crate) fn vram(&self, stage: &mut Stage) -> Result<Size> {
-        const SAME: usize = 20;
-        let client = self.client;
-        let (mut last, mut same) = (stage.call(DrmUsage { client })?.vram, 0);
-        for _ in 0..50 * SAME {
-            let now = stage.call(DrmUsage { client })?.vram;
-            same = if now == last { same + 1 } else { 0 };
-            last = now;
-            if same == SAME {
-                return Ok(now);
-            }
-        }
-        bail!("VRAM in use does not come to rest: {last:?}")
+        vram_settled(stage, self.client)
+    }
+
+    /// Waits until no more VRAM is in use than before.
+    pub(crate) fn freed(&self, stage: &mut Stage, before: Size) -> Result<()> {
+        vram_freed(stage, self.client, before)
     }
 
     /// SDMA reads through the mappings of `live`, and writes through one of them; the CPU looks at what came of it.
