@@ -8,12 +8,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 pub(crate) const RELEASE: &str = "7.3.4+deb13-amd64";
 pub(crate) const RUSTC: &str = "rustc 1.85.1 (4eb161250 2025-03-15) (built from a source tarball)";
 const PACKAGE: &str = "7.3.4-1~bpo13+1";
+
+/// A run takes a second.
+const LONGEST: Duration = Duration::from_secs(120);
 
 const SYMBOLS: [&str; 2] = [
     "_RNvNtCskSgBy0nCqVo_4core9panicking5panic",
@@ -453,8 +457,14 @@ pub(crate) fn first_line(child: &mut Child) -> (String, BufReader<ChildStdout>) 
     (line, reader)
 }
 
+/// Waits until a run and all that holds its pipes have ended; a test that waits for ever says nothing.
 pub(crate) fn ended(child: Child) -> Ended {
-    let output = child.wait_with_output().unwrap();
+    let (done, result) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    let output = result
+        .recv_timeout(LONGEST)
+        .expect("the run, or something it left behind, has not ended")
+        .unwrap();
     Ended {
         status: output.status.code(),
         signal: output.status.signal(),
@@ -463,7 +473,7 @@ pub(crate) fn ended(child: Child) -> Ended {
     }
 }
 
-fn real(name: &str) -> PathBuf {
+pub(crate) fn real(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/bin".into(), "/bin".into()])

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An end at every phase, and two runs at once.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
-use crate::bench::{Bench, RELEASE, ended, first_line};
+use crate::bench::{Bench, RELEASE, ended, first_line, real};
 
 /// A program that each phase runs.
 const PHASES: &[&str] = &[
@@ -89,12 +91,27 @@ fn two_runs_at_once_wait_for_each_other() {
 fn a_waiting_run_can_be_interrupted() {
     let bench = Bench::new();
     let first = bench.stopped_at("make-prepare", &["build", RELEASE]);
-    let mut second = bench.command(&["build", RELEASE]).spawn().unwrap();
-    let (line, rest) = first_line(&mut second);
-    assert!(line.contains("waiting"), "{line}");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&second), Signal::TERM).unwrap();
-    drop(rest);
-    ended(second).refused(8, &["interrupted"]);
+    // Slow enough that the signal may come before it is what it runs.
+    let setpriv = real("setpriv");
+    bench.tool(
+        "setpriv",
+        &format!("sleep 0.1\nexec {} \"$@\"", setpriv.display()),
+    );
+    // At one moment after another while the run forks the program that waits.
+    for moment in (0..1000).step_by(25).map(Duration::from_micros) {
+        let mut second = bench.command(&["build", RELEASE]).spawn().unwrap();
+        let (line, rest) = first_line(&mut second);
+        let start = Instant::now();
+        assert!(line.contains("waiting"), "{line}");
+        while start.elapsed() < moment {
+            std::hint::spin_loop();
+        }
+        let pid = rustix::process::Pid::from_child(&second);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        drop(rest);
+        // Ended is also what it started: until then the pipes stay open.
+        ended(second).refused(8, &["interrupted"]);
+    }
     bench.go_on();
     first.end().fine();
     bench.path().fine();
