@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Scenarios that need a VM: `cargo test -p vm-tests`, one topic per file.
 //!
-//! All scenarios share one VM and run one after the other in the order listed here, those without amdgpu first, since
+//! Scenarios share VMs, one for each core, and are begun in the order listed here, those without amdgpu first, since
 //! loading it takes most of the time. Each begins with a clean stage (no rmcp, no helper module, amdgpu there or not
 //! as the scenario says) and ends with a look at the guest's kernel log: any sign of trouble since its begin fails it.
 //! After a failure the VM is thrown away and the next scenario boots another. See [`stage`].
@@ -55,8 +55,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // One VM, one scenario at a time.
-    arguments.test_threads = Some(1);
+    let stages = Theatre::stages();
+    arguments.test_threads = Some(arguments.test_threads.unwrap_or(stages).min(stages));
     let scenarios: Vec<Scenario> = [
         boot::SCENARIOS,
         gpus::SCENARIOS,

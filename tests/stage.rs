@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The shared VM and how each scenario finds it: clean at the begin, checked at the end.
+//! The shared VMs and how each scenario finds its own: clean at the begin, checked at the end.
 
 use anyhow::{Context, Result, bail};
 use guest::proto::ClientId;
 use guest::proto::DrmClose;
 use libtest_mimic::{Failed, Trial};
+use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use xtask::kernel::{self, Kernel};
 use xtask::ui::Ui;
@@ -55,17 +57,28 @@ impl Scenario {
     }
 }
 
-/// Hands the stage from one scenario to the next, and notes how long each takes.
-pub(crate) struct Theatre {
-    state: Arc<Mutex<State>>,
-    times: Arc<Mutex<Vec<(&'static str, Duration)>>>,
+/// Hands stages from one scenario to the next, and notes how long each takes.
+pub(crate) struct Theatre(Arc<House>);
+
+#[derive(Default)]
+struct House {
+    /// Preparing the kernel is done once; when it failed, every scenario fails with the reason.
+    props: OnceLock<Result<Props, String>>,
+    /// Stages on which nobody plays. There are as many in all as scenarios ever played at once.
+    free: Mutex<Vec<Stage>>,
+    /// How many stages there were; part of the logs' names.
+    stages: AtomicUsize,
+    times: Mutex<Vec<(&'static str, Duration)>>,
 }
 
-enum State {
-    Empty,
-    Ready(Box<Stage>),
-    /// Preparing the kernel failed: every scenario fails with the reason, without trying again.
-    Closed(String),
+/// What is the same on every stage.
+#[derive(Clone)]
+struct Props {
+    kernel: Kernel,
+    ui: Ui,
+    rmcp: PathBuf,
+    helpers: Vec<PathBuf>,
+    rmcpctl: GuestFile,
 }
 
 /// What scenarios work with.
@@ -82,44 +95,63 @@ pub(crate) struct Stage {
     vm: Option<Vm>,
     clients: Vec<ClientId>,
     begin: Mark,
-    /// How many VMs were booted; part of the logs' names.
+    /// Which stage it is, and how many VMs were booted on it; parts of the logs' names.
+    number: usize,
     boots: usize,
 }
 
 impl Theatre {
     pub(crate) fn new() -> Self {
-        Self {
-            state: Arc::new(Mutex::new(State::Empty)),
-            times: Arc::default(),
-        }
+        Self(Arc::default())
+    }
+
+    /// How many scenarios may play at once: a guest keeps one core busy, and the shared VM with one of a scenario's own
+    /// beside it takes up to 6 GiB.
+    pub(crate) fn stages() -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let memory = rustix::system::sysinfo();
+        let gigabytes = (memory.totalram as usize) * (memory.mem_unit as usize) >> 30;
+        cores.min(gigabytes / 8).max(1)
     }
 
     pub(crate) fn trial(&self, scenario: Scenario) -> Trial {
-        let (state, times) = (Arc::clone(&self.state), Arc::clone(&self.times));
+        let house = Arc::clone(&self.0);
         Trial::test(scenario.name, move || {
             let begin = Instant::now();
-            let _note = OnDrop(|| {
-                times
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((scenario.name, begin.elapsed()));
-            });
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            if matches!(*state, State::Empty) {
-                *state = match Stage::prepare() {
-                    Ok(stage) => State::Ready(Box::new(stage)),
-                    Err(error) => State::Closed(format!("{error:#}")),
-                };
-            }
-            match &mut *state {
-                State::Ready(stage) => stage
-                    .perform(scenario)
-                    .map_err(|error| Failed::from(format!("{error:#}"))),
-                State::Closed(why) => Err(Failed::from(why.as_str())),
-                State::Empty => Err(Failed::from("no stage")),
-            }
+            let _note = OnDrop(|| locked(&house.times).push((scenario.name, begin.elapsed())));
+            house.play(scenario)
         })
     }
+
+    /// Prints how long each scenario took.
+    pub(crate) fn times(&self) {
+        let times = locked(&self.0.times);
+        let total: Duration = times.iter().map(|(_, time)| *time).sum();
+        for (name, time) in times.iter().chain([&("total", total)]) {
+            eprintln!("{:7.1} s  {name}", time.as_secs_f64());
+        }
+    }
+}
+
+impl House {
+    fn play(&self, scenario: Scenario) -> Result<(), Failed> {
+        let props = self
+            .props
+            .get_or_init(|| Props::prepare().map_err(|error| format!("{error:#}")))
+            .as_ref()?;
+        let free = locked(&self.free).pop();
+        let mut stage = free.unwrap_or_else(|| {
+            Stage::new(props.clone(), self.stages.fetch_add(1, Ordering::Relaxed))
+        });
+        // A scenario that panics takes its stage with it.
+        let result = stage.perform(scenario);
+        locked(&self.free).push(stage);
+        result.map_err(|error| format!("{error:#}").into())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct OnDrop<F: Fn()>(F);
@@ -130,41 +162,40 @@ impl<F: Fn()> Drop for OnDrop<F> {
     }
 }
 
-impl Theatre {
-    /// Prints how long each scenario took.
-    pub(crate) fn times(&self) {
-        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: Duration = times.iter().map(|(_, time)| *time).sum();
-        for (name, time) in times.iter().chain([&("total", total)]) {
-            eprintln!("{:7.1} s  {name}", time.as_secs_f64());
-        }
+impl Props {
+    fn prepare() -> Result<Self> {
+        let ui = Ui::plain();
+        let kernel = kernel::prepare(&target::chosen(""), &ui)?;
+        Ok(Self {
+            rmcp: module::build(&kernel, &ui)?,
+            helpers: module::build_helpers(&kernel, &ui)?,
+            rmcpctl: programs::rmcpctl(&ui)?,
+            kernel,
+            ui,
+        })
     }
 }
 
 impl Stage {
-    fn prepare() -> Result<Self> {
-        let ui = Ui::plain();
-        let kernel = kernel::prepare(&target::chosen(""), &ui)?;
-        let rmcp = module::build(&kernel, &ui)?;
-        let helper_files = module::build_helpers(&kernel, &ui)?;
-        let helpers = helper_files
+    fn new(props: Props, number: usize) -> Self {
+        let helpers = props
+            .helpers
             .iter()
             .map(|file| module_name(&file.to_string_lossy()))
             .collect();
-        let rmcpctl = programs::rmcpctl(&ui)?;
-        let begin = Mark::default();
-        Ok(Self {
-            kernel,
-            ui,
-            rmcp,
+        Self {
+            kernel: props.kernel,
+            ui: props.ui,
+            rmcp: props.rmcp,
             helpers,
-            helper_files,
-            rmcpctl,
+            helper_files: props.helpers,
+            rmcpctl: props.rmcpctl,
             vm: None,
             clients: Vec::new(),
-            begin,
+            begin: Mark::default(),
+            number,
             boots: 0,
-        })
+        }
     }
 
     fn perform(&mut self, scenario: Scenario) -> Result<()> {
@@ -200,7 +231,7 @@ impl Stage {
             // Room for copies of amdgpu.ko in the guest's file system.
             let options = VmOptions {
                 memory: 3072,
-                name: format!("tests-{}", self.boots),
+                name: format!("tests-{}-{}", self.number, self.boots),
                 ..VmOptions::default()
             };
             self.boots += 1;
