@@ -22,9 +22,11 @@ pub(crate) struct Stage {
     pub(crate) ui: Ui,
     /// The kernel that `KERNEL` names.
     kernel: Kernel,
+    /// The module's.
     pub(crate) packages: Packages,
     /// Builds packages, and keeps other runs away from the cache.
     pub(crate) workshop: Workshop,
+    everything: OnceLock<Packages>,
     installed: OnceLock<(Machine, String)>,
 }
 
@@ -39,8 +41,20 @@ impl Stage {
             kernel,
             packages,
             workshop,
+            everything: OnceLock::new(),
             installed: OnceLock::new(),
         })
+    }
+
+    /// All packages, with the program that has to be compiled.
+    pub(crate) fn everything(&self) -> Result<&Packages> {
+        if self.everything.get().is_none() {
+            let build = |step: &_| self.workshop.build_all(step);
+            let _ = self
+                .everything
+                .set(self.ui.step("all Debian packages", build)?);
+        }
+        self.everything.get().context("nothing was built")
     }
 
     /// A machine without anything of ours, where all that our packages depend on is there. Its headers hold Rust metadata,

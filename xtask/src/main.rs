@@ -317,7 +317,7 @@ fn run(task: Task, ui: &Ui) -> Result<ExitCode> {
             }
         }
         Task::Package => {
-            for deb in package::build(ui)?.debs() {
+            for deb in package::build_all(ui)?.all() {
                 println!("{}", deb.display());
             }
         }

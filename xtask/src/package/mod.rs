@@ -21,16 +21,19 @@ use crate::ui::{Step, Ui};
 /// The cache's folder for root file systems that packages are built in.
 const KIND: &str = "packaging";
 
-/// The suite that packages are built and checked in: they hold no compiled code, so one is enough.
+/// The suite that packages are built and checked in. It is the oldest that they are for, and their only compiled program
+/// needs no more than its C library.
 const SUITE: &str = "trixie";
 
 /// What is there besides the base: debian/control's Build-Depends, and what checks the outcome.
 const PACKAGES: &[&str] = &[
     "build-essential",
+    "cargo",
     "debhelper",
     "dh-dkms",
     "lintian",
     "mandoc",
+    "rustc",
     "shellcheck",
 ];
 
@@ -46,10 +49,15 @@ pub struct Packages {
 impl Packages {
     /// The binary package of that name.
     pub fn deb(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}_{}_all.deb", self.version))
+        let architecture = match name {
+            "rmcpctl" => "amd64",
+            _ => "all",
+        };
+        self.dir
+            .join(format!("{name}_{}_{architecture}.deb", self.version))
     }
 
-    /// All binary packages.
+    /// The binary packages of the module.
     pub fn debs(&self) -> Vec<PathBuf> {
         ["kernel-rust-metadata", "rmcp-dkms"]
             .iter()
@@ -57,7 +65,14 @@ impl Packages {
             .collect()
     }
 
-    /// What dpkg-buildpackage says of the whole: lintian starts from it.
+    /// All binary packages.
+    pub fn all(&self) -> Vec<PathBuf> {
+        let mut all = self.debs();
+        all.push(self.deb("rmcpctl"));
+        all
+    }
+
+    /// What dpkg-buildpackage says of the whole, when all was built: lintian starts from it.
     pub fn changes(&self) -> PathBuf {
         self.dir
             .join(format!("rmcp_{}_amd64.changes", self.version))
@@ -82,6 +97,7 @@ impl Workshop {
             SUITE,
             PACKAGES,
             &[
+                "usr/bin/cargo",
                 "usr/bin/dh",
                 "usr/bin/dh_dkms",
                 "usr/bin/lintian",
@@ -99,12 +115,25 @@ impl Workshop {
         })
     }
 
-    /// Builds the packages from the checkout as it is, into a folder below cargo's own. With another version than
-    /// the checkout's, from a copy that says so.
+    /// Builds the module's packages from the checkout as it is, into a folder below cargo's own. With another version
+    /// than the checkout's, from a copy that says so.
     pub fn build(&self, version: Option<&str>, step: &Step) -> Result<Packages> {
+        self.make("all", version, step)
+    }
+
+    /// Builds all packages, and the source package. Compiles rmcpctl.
+    pub fn build_all(&self, step: &Step) -> Result<Packages> {
+        self.make("full", None, step)
+    }
+
+    /// `what` is a word for dpkg-buildpackage's `--build`; each has a folder of its own.
+    fn make(&self, what: &str, version: Option<&str>, step: &Step) -> Result<Packages> {
         let ours = version_of(&project::checkout())?;
         let version = version.unwrap_or(&ours).to_owned();
-        let place = project::target_dir().join("package").join(&version);
+        let place = project::target_dir()
+            .join("package")
+            .join(&version)
+            .join(what);
         let work = self.cache.scratch("package")?;
         let source = work.path().join(format!("rmcp-{version}"));
         copy(&project::checkout(), &source)?;
@@ -129,10 +158,14 @@ impl Workshop {
                 fs::write(&path, text.replacen(&from, &to, 1))?;
             }
         }
+        if what == "full" {
+            // The only step that may use the network, and so the only one outside.
+            step.run(Command::new(source.join("debian/crates")).arg("vendor"))?;
+        }
         step.run(
             self.root
                 .command_in(&source, "dpkg-buildpackage")
-                .args(["--no-sign", "--build=full"]),
+                .args(["--no-sign", &format!("--build={what}")]),
         )?;
         remove(&source)?;
         remove(&place)?;
@@ -166,10 +199,16 @@ impl Workshop {
     }
 }
 
-/// The packages of the checkout.
+/// The module's packages of the checkout.
 pub fn build(ui: &Ui) -> Result<Packages> {
     let workshop = Workshop::open(ui)?;
     ui.step("Debian packages", |step| workshop.build(None, step))
+}
+
+/// All packages of the checkout.
+pub fn build_all(ui: &Ui) -> Result<Packages> {
+    let workshop = Workshop::open(ui)?;
+    ui.step("Debian packages", |step| workshop.build_all(step))
 }
 
 /// The version that a checkout says it is, in dkms.conf.
