@@ -133,12 +133,10 @@ impl Shape {
                 let (row, rows) = (value(named)?, value(rows)?);
                 let (cell, in_row) = match btf.peel(element)?.kind() {
                     Kind::Array(cell, in_row) if count == rows => (btf.peel(cell)?.kind(), in_row),
-                    cell => (cell, count.checked_div(rows)?),
+                    cell if count.checked_rem(rows)? == 0 => (cell, count / rows),
+                    _ => return None,
                 };
-                let is_table = is_unsigned(cell, 4)
-                    && in_row > 0
-                    && row < rows
-                    && (count == rows || in_row.checked_mul(rows) == Some(count));
+                let is_table = is_unsigned(cell, 4) && in_row > 0 && row < rows;
                 let bytes = row.checked_mul(in_row)?.checked_mul(4)?;
                 is_table.then_some(usize::try_from(bytes).ok()?)
             }

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::Staged;
-use super::life::{ensure_installed, ensure_whole, status};
+use super::life::{ensure_early, ensure_installed, ensure_whole, status};
 use super::machines::{INSTALL, RELEASE, Stage};
 
 pub(crate) const TESTS: &[Staged] = &[
@@ -116,14 +116,7 @@ fn dracut(stage: &Stage) -> Result<()> {
     )?;
     let list = format!("lsinitrd /boot/initrd.img-$({RELEASE})");
     let names = stage.must(&machine, &list)?;
-    for name in [
-        "/rmcp.ko",
-        "/amdgpu.ko",
-        "etc/modprobe.d/rmcp.conf",
-        "lib/modprobe.d/rmcp-dkms.conf",
-    ] {
-        ensure!(names.contains(name), "the initramfs holds no {name}");
-    }
+    ensure_early(&names)?;
     stage.must(&machine, "apt-get purge -y -q rmcp-dkms")?;
     let names = stage.must(&machine, &list)?;
     ensure!(

@@ -65,6 +65,19 @@ pub(crate) fn ensure_whole(stage: &Stage, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// That an initramfs with these names loads rmcp before amdgpu, with its options.
+pub(crate) fn ensure_early(names: &str) -> Result<()> {
+    for name in [
+        "/rmcp.ko",
+        "/amdgpu.ko",
+        "etc/modprobe.d/rmcp.conf",
+        "lib/modprobe.d/rmcp-dkms.conf",
+    ] {
+        ensure!(names.contains(name), "the initramfs holds no {name}");
+    }
+    Ok(())
+}
+
 /// Makes an initramfs with amdgpu, as small as can be.
 const INITRAMFS: &str = "set -e; echo amdgpu >>/etc/initramfs-tools/modules
     sed -i 's/^MODULES=.*/MODULES=list/' /etc/initramfs-tools/initramfs.conf
@@ -117,15 +130,7 @@ fn order(stage: &Stage) -> Result<()> {
     };
     ensure!(position("/rmcp.ko")? < position("/amdgpu.ko")?, "{loads}");
     let names = initramfs(stage, &machine)?;
-    for name in [
-        "/rmcp.ko",
-        "/amdgpu.ko",
-        "etc/modprobe.d/rmcp.conf",
-        "lib/modprobe.d/rmcp-dkms.conf",
-    ] {
-        ensure!(names.contains(name), "the initramfs holds no {name}");
-    }
-    Ok(())
+    ensure_early(&names)
 }
 
 fn upgrade(stage: &Stage) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::pagetable::walk;
 use crate::rmcp::{Counters, NAMES, PARAMETERS, State, defaults};
 use crate::set::persist;
 use crate::system::{
-    Attended, Ended, Files, Found, Nobody, Places, Recording, Refusal, System, clean,
+    Attended, End, Files, Found, Nobody, Places, Recording, Refusal, System, clean,
 };
 use crate::r#try::{ladder, record};
 use crate::workloads::said::{self, Outcome};
@@ -269,9 +269,9 @@ pub fn ctl_workload(data: &[u8]) {
     let middle = words.iter().position(|&byte| byte == 0);
     let (out, err) = words.split_at(middle.unwrap_or(words.len()));
     let ended = match end % 4 {
-        0 => Ended::TimedOut,
-        1 => Ended::Signal(i32::from(*end / 4)),
-        _ => Ended::Exit(i32::from(*end / 4)),
+        0 => None,
+        1 => Some(End::Signal(i32::from(*end / 4))),
+        _ => Some(End::Exit(i32::from(*end / 4))),
     };
     let told = said::read(&Attended {
         ended,
@@ -282,7 +282,7 @@ pub fn ctl_workload(data: &[u8]) {
     let passed = told.outcome == Outcome::Passed;
     assert_eq!(passed, told.why.is_none());
     if passed {
-        assert!(ended == Ended::Exit(0) && told.failed == 0 && told.errors.is_empty());
+        assert!(ended == Some(End::Exit(0)) && told.failed == 0 && told.errors.is_empty());
     }
     assert!(told.failed <= told.checks && told.wrong.len() <= 20 && told.errors.len() <= 12);
     assert!(serde_json::to_vec(&told).is_ok());

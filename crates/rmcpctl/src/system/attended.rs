@@ -3,14 +3,14 @@
 //!
 //! It stays in this program's process group, so that Ctrl-C, or whoever ends the group, ends both.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use super::running::{End, timespec};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,22 +32,11 @@ pub struct Script<'a> {
     pub limit: Duration,
 }
 
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// By itself, with this exit status.
-    Exit(i32),
-    /// By this signal.
-    Signal(i32),
-    /// It was killed when its time was over.
-    TimedOut,
-}
-
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attended {
-    /// Its end.
-    pub ended: Ended,
+    /// Its end; none when it was killed because its time was over.
+    pub ended: Option<End>,
     /// The end of its standard output.
     pub out: Vec<u8>,
     /// The end of its standard error.
@@ -103,14 +92,7 @@ pub(super) fn attend(script: &Script<'_>) -> io::Result<Attended> {
     }
     let time = begin.elapsed();
     let status = running.0.try_wait()?;
-    let ended = match status {
-        _ if timed_out => Ended::TimedOut,
-        Some(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => Ended::Exit(code),
-            (None, signal) => Ended::Signal(signal.unwrap_or_default()),
-        },
-        None => Ended::TimedOut,
-    };
+    let ended = status.filter(|_| !timed_out).map(End::from);
     let [out, err] = streams.map(|stream| stream.kept);
     Ok(Attended {
         ended,
@@ -187,11 +169,7 @@ fn look(streams: &mut [Stream], ended: Option<&OwnedFd>, until: Instant) -> io::
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut polled, Some(&left)) {
+        match poll(&mut polled, Some(&timespec(left))) {
             Ok(0) => return Ok(Look::Late),
             Err(Errno::INTR) => return Ok(Look::Something),
             Err(error) => return Err(error.into()),

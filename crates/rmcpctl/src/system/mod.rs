@@ -12,7 +12,7 @@ mod host;
 mod recording;
 mod running;
 
-pub use attended::{Attended, Ended, Script};
+pub use attended::{Attended, Script};
 pub use disk::Disk;
 pub use host::{Host, Nobody, Ran, This};
 pub use recording::Recording;

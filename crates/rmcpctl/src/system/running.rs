@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// What to start.
@@ -28,6 +28,15 @@ pub enum End {
     Exit(i32),
     /// By this signal.
     Signal(i32),
+}
+
+impl From<ExitStatus> for End {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => End::Exit(code),
+            (None, signal) => End::Signal(signal.unwrap_or_default()),
+        }
+    }
 }
 
 /// Why a wait is over.
@@ -113,7 +122,8 @@ struct Started {
     gone: bool,
 }
 
-fn timespec(time: Duration) -> Timespec {
+/// For `poll`.
+pub(super) fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(time.subsec_nanos()),
@@ -159,10 +169,7 @@ impl Running for Started {
         let until = Instant::now() + time;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                return Ok(News::Ended(match (status.code(), status.signal()) {
-                    (Some(code), _) => End::Exit(code),
-                    (None, signal) => End::Signal(signal.unwrap_or_default()),
-                }));
+                return Ok(News::Ended(status.into()));
             }
             let mut polled: Vec<_> = self
                 .asked

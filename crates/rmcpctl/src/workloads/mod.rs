@@ -10,7 +10,7 @@ mod show;
 
 use crate::fail::{Failure, Status};
 use crate::output::Output;
-use crate::system::{Ended, Refusal, Script, System};
+use crate::system::{End, Refusal, Script, System};
 use clap::ValueEnum;
 use said::{Outcome, Told, Torch};
 use script::Workload;
@@ -198,7 +198,7 @@ fn one(args: &Args, system: &System, device: Device, workload: &Workload) -> Res
             .cure("install a Python with PyTorch, or name it with --python")
     })?;
     // What a shell says when it does not find what it shall run.
-    if attended.ended == Ended::Exit(127) && attended.out.is_empty() {
+    if attended.ended == Some(End::Exit(127)) && attended.out.is_empty() {
         let what = format!("{python} ends as if there were no such program");
         return Err(Failure::new(Status::Missing, what).cure(OTHER));
     }

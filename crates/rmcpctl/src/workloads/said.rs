@@ -4,7 +4,7 @@
 //! Its words are lines of JSON behind a mark, between whatever else PyTorch prints. They may be anything: a process that
 //! crashes may have written anything before.
 
-use crate::system::{Attended, Ended, clean};
+use crate::system::{Attended, End, clean};
 use serde::{Deserialize, Serialize};
 
 /// What its own lines begin with.
@@ -144,30 +144,34 @@ fn judge(attended: &Attended, told: &Told, done: bool, last: &str) -> (Outcome, 
         None => String::new(),
     };
     let (outcome, why) = match attended.ended {
-        Ended::TimedOut => {
+        None => {
             let seconds = attended.time.as_secs();
             (
                 Outcome::TimedOut,
                 format!("it was not done after {seconds} s{during}, and was killed"),
             )
         }
-        Ended::Signal(number) => (
+        Some(End::Signal(number)) => (
             Outcome::Crashed,
             format!("{} ended it{during}", signal(number)),
         ),
-        Ended::Exit(0) if told.missing.is_some() => (Outcome::Failed, "it has no PyTorch".into()),
-        Ended::Exit(0) if told.failed > 0 => (
+        Some(End::Exit(0)) if told.missing.is_some() => {
+            (Outcome::Failed, "it has no PyTorch".into())
+        }
+        Some(End::Exit(0)) if told.failed > 0 => (
             Outcome::Wrong,
             format!("{} of {} comparisons failed", told.failed, told.checks),
         ),
-        Ended::Exit(0) if !done => (
+        Some(End::Exit(0)) if !done => (
             Outcome::EndedEarly,
             format!("it ended{during}, before it was done"),
         ),
-        Ended::Exit(0) => return (Outcome::Passed, None),
+        Some(End::Exit(0)) => return (Outcome::Passed, None),
         // An exception is told in the last line of its traceback.
-        Ended::Exit(1) if !last.is_empty() => (Outcome::Failed, format!("{}{during}", short(last))),
-        Ended::Exit(status) => (
+        Some(End::Exit(1)) if !last.is_empty() => {
+            (Outcome::Failed, format!("{}{during}", short(last)))
+        }
+        Some(End::Exit(status)) => (
             Outcome::Failed,
             format!("it ended with exit status {status}{during}"),
         ),
@@ -202,7 +206,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn attended(ended: Ended, out: &str, err: &str) -> Attended {
+    fn attended(ended: Option<End>, out: &str, err: &str) -> Attended {
         Attended {
             ended,
             out: out.into(),
@@ -211,7 +215,7 @@ mod tests {
         }
     }
 
-    fn outcome(ended: Ended, out: &str, err: &str) -> (Outcome, String) {
+    fn outcome(ended: Option<End>, out: &str, err: &str) -> (Outcome, String) {
         let told = read(&attended(ended, out, err));
         (told.outcome, told.why.unwrap_or_default())
     }
@@ -226,7 +230,7 @@ mod tests {
     fn what_came_to_its_end_with_nothing_wrong_has_passed() {
         let noise = "warning: rmcpctl: {}\nrmcpctl: no JSON\n";
         let out = [noise, STEP, GOOD, GOOD, DONE].concat();
-        let told = read(&attended(Ended::Exit(0), &out, "a warning\n"));
+        let told = read(&attended(Some(End::Exit(0)), &out, "a warning\n"));
         assert_eq!(
             (told.outcome, told.checks, told.failed),
             (Outcome::Passed, 2, 0)
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn a_wrong_result_is_told_with_what_was_compared() {
         let out = [STEP, GOOD, BAD, DONE].concat();
-        let told = read(&attended(Ended::Exit(0), &out, ""));
+        let told = read(&attended(Some(End::Exit(0)), &out, ""));
         assert_eq!(told.outcome, Outcome::Wrong);
         assert_eq!(told.why.as_deref(), Some("1 of 2 comparisons failed"));
         let wrong = Wrong {
@@ -252,22 +256,22 @@ mod tests {
         let out = [STEP, GOOD, BAD, DONE].concat();
         let cases = [
             (
-                Ended::Signal(6),
+                Some(End::Signal(6)),
                 Outcome::Crashed,
                 "signal 6 (SIGABRT) ended it in \"forward\"",
             ),
             (
-                Ended::TimedOut,
+                None,
                 Outcome::TimedOut,
                 "it was not done after 90 s in \"forward\", and was killed",
             ),
             (
-                Ended::Exit(1),
+                Some(End::Exit(1)),
                 Outcome::Failed,
                 "RuntimeError: HIP error in \"forward\"",
             ),
             (
-                Ended::Exit(3),
+                Some(End::Exit(3)),
                 Outcome::Failed,
                 "it ended with exit status 3 in \"forward\"",
             ),
@@ -280,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_end_that_is_not_the_end_is_no_success() {
-        let (early, why) = outcome(Ended::Exit(0), &[STEP, GOOD].concat(), "");
+        let (early, why) = outcome(Some(End::Exit(0)), &[STEP, GOOD].concat(), "");
         assert_eq!(early, Outcome::EndedEarly);
         assert_eq!(why, "it ended in \"forward\", before it was done");
     }
@@ -290,7 +294,7 @@ mod tests {
         let long = "x".repeat(5000);
         let bad = format!("rmcpctl: {{\"check\": \"{long}\", \"what\": \"{long}\"}}\n");
         let told = read(&attended(
-            Ended::Exit(1),
+            Some(End::Exit(1)),
             &bad.repeat(100),
             &format!("{long}\n").repeat(100),
         ));
