@@ -9,12 +9,13 @@ use xtask::package;
 use xtask::project;
 use xtask::vm::Vm;
 
-use crate::Test;
+use crate::Staged;
 use crate::booted::{
     Debian, TAINT_OPTION, TAINT_OUT_OF_TREE, TAINT_UNSIGNED, demand_entries, journal, run, taints,
 };
+use crate::machines::Stage;
 
-pub(crate) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Staged] = &[
     (
         "booted: rmcp is there before amdgpu with its policy; after purge and reboot nothing is",
         installed_and_purged,
@@ -31,8 +32,8 @@ const KERNELS_OWN: [&str; 2] = [
     "rmcp: module verification failed: signature and/or required key missing - tainting kernel",
 ];
 
-fn installed_and_purged() -> Result<()> {
-    let debian = Debian::get()?;
+fn installed_and_purged(stage: &Stage) -> Result<()> {
+    let debian = Debian::get(stage)?;
     let disk = Disk::new(&debian.image)?;
     in_force(debian, &disk).context("after the installation")?;
     gone(debian, &disk).context("after purge and reboot")
@@ -121,8 +122,8 @@ fn is_ours(name: &str) -> bool {
     name.contains("rmcp") || name.contains("kernel-rust-metadata")
 }
 
-fn kill_switch() -> Result<()> {
-    let debian = Debian::get()?;
+fn kill_switch(stage: &Stage) -> Result<()> {
+    let debian = Debian::get(stage)?;
     let disk = Disk::new(&debian.image)?;
     let mut vm = debian.boot(&disk, "kill-switch", Start::Kernel, "rmcp.enable=0")?;
     let state = vm.parameter("rmcp", "state")?;

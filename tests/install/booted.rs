@@ -2,22 +2,22 @@
 //! An installed Debian and what scenarios ask of it once it is booted.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use guest::proto::{DrmClose, Sha256};
 use rdna_emu::tables::Kind;
 use sha2::{Digest, Sha256 as Hash};
 use xtask::demo::compare::Snapshot;
 use xtask::demo::policy::{Policy, memory_type};
 use xtask::installed::{Boot, Disk, Image, Packages, Start};
-use xtask::kernel::{self, Kernel};
+use xtask::kernel::Kernel;
 use xtask::ui::Ui;
 use xtask::vm::Vm;
 use xtask::vm::actions::RENDER_NODE;
 use xtask::vm::mappings::{DEMO, Layout};
 use xtask::vm::session::{Ran, of_debian};
-use xtask::{package, target};
+
+use crate::machines::{Once, Stage, once};
 
 /// What the machine's owner writes into rmcp's file in /etc/modprobe.d.
 const OPTIONS: &str = "options rmcp mtype=uc fragment_size=4\n";
@@ -39,17 +39,15 @@ pub(crate) struct Debian {
 
 impl Debian {
     /// The only one; made when it is first asked for.
-    pub(crate) fn get() -> Result<&'static Debian> {
-        static DEBIAN: OnceLock<Result<Debian, String>> = OnceLock::new();
-        let debian = DEBIAN.get_or_init(|| Debian::make().map_err(|error| format!("{error:#}")));
-        debian.as_ref().map_err(|why| anyhow!(why.clone()))
+    pub(crate) fn get(stage: &Stage) -> Result<&'static Debian> {
+        static DEBIAN: Once<Debian> = Once::new();
+        once(&DEBIAN, || Debian::make(stage))
     }
 
-    fn make() -> Result<Debian> {
-        let ui = Ui::plain();
-        let kernel = kernel::prepare(&target::chosen(""), &ui)?;
+    fn make(stage: &Stage) -> Result<Debian> {
+        let (ui, kernel) = (stage.ui.clone(), stage.kernel.clone());
         let packages = Packages {
-            debs: package::build(&ui)?.debs(),
+            debs: stage.packages.debs(),
             policy: OPTIONS.into(),
         };
         let image = Image::prepare(&kernel, "policy", &packages, &ui)?;

@@ -3,11 +3,11 @@
 
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use fs_err as fs;
 use xtask::kernel::{self, Kernel};
 use xtask::package::machine::{Machine, Said};
-use xtask::package::{Packages, Workshop};
+use xtask::package::{self, Packages, Workshop};
 use xtask::ui::Ui;
 use xtask::{project, target};
 
@@ -17,17 +17,28 @@ pub(crate) const INSTALL: &str = "apt-get install -y -q --no-install-recommends 
 /// Prints the release of the machine's kernel.
 pub(crate) const RELEASE: &str = "ls /lib/modules | head -n 1";
 
+/// What the first test that asks for it makes, or why it could not.
+pub(crate) type Once<T> = OnceLock<Result<T, String>>;
+
+/// What is there, made when it is not.
+pub(crate) fn once<T>(place: &Once<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    place
+        .get_or_init(|| make().map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|why| anyhow!(why.clone()))
+}
+
 /// What all tests share.
 pub(crate) struct Stage {
     pub(crate) ui: Ui,
     /// The kernel that `KERNEL` names.
-    kernel: Kernel,
+    pub(crate) kernel: Kernel,
     /// The module's.
     pub(crate) packages: Packages,
     /// Builds packages, and keeps other runs away from the cache.
     pub(crate) workshop: Workshop,
-    everything: OnceLock<Packages>,
-    installed: OnceLock<(Machine, String)>,
+    everything: Once<Packages>,
+    installed: Once<(Machine, String)>,
 }
 
 impl Stage {
@@ -48,13 +59,12 @@ impl Stage {
 
     /// All packages, with the program that has to be compiled.
     pub(crate) fn everything(&self) -> Result<&Packages> {
-        if self.everything.get().is_none() {
-            let build = |step: &_| self.workshop.build_all(step);
-            let _ = self
-                .everything
-                .set(self.ui.step("all Debian packages", build)?);
-        }
-        self.everything.get().context("nothing was built")
+        let build = || {
+            self.ui.step("all Debian packages", |step| {
+                self.workshop.build_all(package::ALL, step)
+            })
+        };
+        once(&self.everything, build)
     }
 
     /// A machine without anything of ours, where all that our packages depend on is there. Its headers hold Rust metadata,
@@ -70,13 +80,13 @@ impl Stage {
 
     /// A machine on which our packages were installed with apt, and what apt said.
     pub(crate) fn installed(&self) -> Result<(Machine, &str)> {
-        if self.installed.get().is_none() {
+        let install = || {
             let machine = self.ready()?;
             machine.show(&self.packages.debs())?;
             let said = self.must(&machine, INSTALL)?;
-            let _ = self.installed.set((machine, said));
-        }
-        let (machine, said) = self.installed.get().context("nothing was installed")?;
+            Ok((machine, said))
+        };
+        let (machine, said) = once(&self.installed, install)?;
         let copy = machine.copy()?;
         copy.show(&self.packages.debs())?;
         Ok((copy, said))

@@ -22,30 +22,14 @@ use std::sync::{Arc, OnceLock};
 use libtest_mimic::{Arguments, Failed, Trial};
 use machines::Stage;
 
-/// A test that stands for itself: its name and what it does.
-type Test = (&'static str, fn() -> anyhow::Result<()>);
-/// One of those that share packages and machines.
+/// A test: its name and what it does with what all of them share.
 type Staged = (&'static str, fn(&Stage) -> anyhow::Result<()>);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Most of them use both cores.
-    arguments.test_threads = Some(1);
-    // These come first: they take the cache's lock, which the stage of the others holds to the end.
-    let alone: Vec<Test> = [boot::TESTS, secure_boot::TESTS].concat();
-    let staged = [
-        packaging::TESTS,
-        life::TESTS,
-        checkout::TESTS,
-        kernels::TESTS,
-        refusals::TESTS,
-        interruptions::TESTS,
-    ]
-    .concat();
+    let threads = arguments.test_threads.unwrap_or(usize::MAX);
+    arguments.test_threads = Some(threads.min(cores()));
     let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
-    let alone = alone
-        .into_iter()
-        .map(|(name, test)| Trial::test(name, move || told(test())));
     let trial = |(name, test): Staged| {
         let stage = Arc::clone(&stage);
         Trial::test(name, move || {
@@ -53,12 +37,27 @@ fn main() -> ExitCode {
             told(test(stage.as_ref()?))
         })
     };
-    let staged = staged.into_iter().map(trial);
+    let tests = [
+        boot::TESTS,
+        secure_boot::TESTS,
+        packaging::TESTS,
+        life::TESTS,
+        checkout::TESTS,
+        kernels::TESTS,
+        refusals::TESTS,
+        interruptions::TESTS,
+    ];
     // These take the time of all the others again; `make check-install` runs them.
     let dear = archive::TESTS
         .iter()
         .map(|&test| trial(test).with_ignored_flag(true));
-    libtest_mimic::run(&arguments, alone.chain(staged).chain(dear).collect()).exit_code()
+    let tests = tests.concat().into_iter().map(trial);
+    libtest_mimic::run(&arguments, tests.chain(dear).collect()).exit_code()
+}
+
+/// The compiler and the booted machines keep one core busy each; memory holds four of them.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
 }
 
 /// A failure with all its causes.

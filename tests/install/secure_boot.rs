@@ -7,13 +7,14 @@ use xtask::demo::policy::Policy;
 use xtask::installed::{Disk, Keys, Start};
 use xtask::vm::Vm;
 
-use crate::Test;
+use crate::Staged;
 use crate::boot::demand_armed;
 use crate::booted::{
     Debian, TAINT_OPTION, TAINT_OUT_OF_TREE, demand_entries, journal, run, shell, taints,
 };
+use crate::machines::Stage;
 
-pub(crate) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Staged] = &[
     (
         "Secure Boot: with DKMS's key not enrolled the kernel refuses rmcp, and amdgpu maps as stock",
         refused,
@@ -35,8 +36,8 @@ const INSMOD: &str =
 const STRIP: &str = "xz --decompress --stdout /lib/modules/$(uname -r)/updates/dkms/rmcp.ko.xz >/run/signed.ko \
      && objcopy /run/signed.ko /run/unsigned.ko";
 
-fn refused() -> Result<()> {
-    let debian = Debian::get()?;
+fn refused(stage: &Stage) -> Result<()> {
+    let debian = Debian::get(stage)?;
     let disk = Disk::new(&debian.image)?;
     let start = Start::SecureBoot(Keys::Stock);
     let mut vm = debian.boot(&disk, "secure-stranger", start, "")?;
@@ -66,8 +67,8 @@ fn refused() -> Result<()> {
     debian.finish(vm)
 }
 
-fn enrolled() -> Result<()> {
-    let debian = Debian::get()?;
+fn enrolled(stage: &Stage) -> Result<()> {
+    let debian = Debian::get(stage)?;
     let disk = Disk::new(&debian.image)?;
     let folder = tempfile::tempdir()?;
     let key = folder.path().join("mok.pub");

@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -43,9 +43,12 @@ struct Stamp {
     bytes: u64,
 }
 
-/// Held while the cache is being changed; other runs wait for it.
+/// Held while the cache is being changed; other runs wait for it. Within one run several may hold it.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held for its lock")] Arc<File>);
+
+/// The locks that this run holds, with their files.
+static HELD: Mutex<Vec<(PathBuf, Weak<File>)>> = Mutex::new(Vec::new());
 
 impl Cache {
     /// `$RMCP_CACHE`, or `~/.cache/rmcp`; made when missing.
@@ -148,15 +151,26 @@ impl Cache {
         Ok(())
     }
 
-    /// Waits until no other run changes the cache, then sweeps what killed runs left behind.
+    /// Waits until no other run changes the cache, then sweeps what killed runs left behind. Where this run has
+    /// temporary folders there, it must have held the lock since it made them.
     pub fn lock(&self, ui: &Ui) -> Result<Lock> {
         let path = self.dir.join("lock");
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|(_, file)| file.strong_count() > 0);
+        if let Some(file) = held
+            .iter()
+            .find_map(|(of, file)| file.upgrade().filter(|_| *of == path))
+        {
+            return Ok(Lock(file));
+        }
         let file = match try_lock(&path)? {
             Ok(file) => file,
             Err(busy) => ui.step("wait for another run of xtask", |_| wait_for(busy))?,
         };
         self.sweep()?;
-        Ok(Lock(Arc::new(file)))
+        let file = Arc::new(file);
+        held.push((path, Arc::downgrade(&file)));
+        Ok(Lock(file))
     }
 
     fn sweep(&self) -> Result<()> {
@@ -374,6 +388,20 @@ mod tests {
         fill(&left).unwrap();
         let _lock = cache.lock(&Ui::plain()).unwrap();
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_run_that_holds_the_lock_gets_it_again_and_keeps_its_folders() {
+        let (_dir, cache) = sample();
+        let ui = Ui::plain();
+        let first = cache.lock(&ui).unwrap();
+        let scratch = cache.scratch("kind").unwrap();
+        let second = cache.lock(&ui).unwrap();
+        drop(first);
+        let path = cache.dir().join("lock");
+        assert!(scratch.path().exists() && try_lock(&path).unwrap().is_err());
+        drop(second);
+        assert!(try_lock(&path).unwrap().is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -27,18 +28,19 @@ const KIND: &str = "machine";
 const LAYOUT: &str = "1";
 
 /// Runs as pid 1 of the new namespaces. Arguments: the lower layers, the upper one's folder, overlayfs' further options,
-/// the folder of downloaded packages, the folder of packages to install, the script. Nothing here has to outlive a power cut,
+/// the folder of downloaded packages, the folder of packages to install, the script. apt locks its folder of downloads, so each
+/// machine has a layer of its own there. Nothing here has to outlive a power cut,
 /// so dpkg need not wait for the disk.
 const ENTER: &str = r#"
 set -e
 root=$2/root
-mkdir -p "$root" "$2/upper" "$2/work"
+mkdir -p "$root" "$2/upper" "$2/work" "$2/downloads" "$2/downloads.work"
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work$3" "$root"
 mkdir -p "$root/dev" "$root/packages" "$root/var/cache/apt/archives"
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 for dir in tmp run; do mount -t tmpfs tmpfs "$root/$dir"; done
-mount --bind "$4" "$root/var/cache/apt/archives"
+mount -t overlay overlay -o "lowerdir=$4,upperdir=$2/downloads,workdir=$2/downloads.work$3" "$root/var/cache/apt/archives"
 mount --bind "$5" "$root/packages"
 mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
 echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
@@ -228,10 +230,23 @@ impl Machine {
     /// Runs a shell script in it, as root.
     pub fn run(&self, script: &str, step: &Step) -> Result<Said> {
         let (status, text) = step.watch(&mut self.command(script))?;
+        self.hand_down()?;
         Ok(Said {
             status: status.code(),
             text,
         })
+    }
+
+    /// Gives what apt downloaded to all machines.
+    fn hand_down(&self) -> Result<()> {
+        for entry in fs::read_dir(self.top.path().join("downloads"))? {
+            let entry = entry?;
+            // apt gives a package its name when it is whole.
+            if entry.path().extension().is_some_and(|end| end == "deb") {
+                fs::rename(entry.path(), self.archives.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
     }
 
     /// The same, and it has to end well.
@@ -295,6 +310,9 @@ fn kept(
     ui: &Ui,
     make: impl FnOnce(&Path, &Step) -> Result<()>,
 ) -> Result<PathBuf> {
+    // Two at once would make it twice, and one of them take it from under the other's feet.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     match cache.find(KIND, key, inputs) {
         Some(dir) => Ok(dir),
         None => ui.step(name, |step| {

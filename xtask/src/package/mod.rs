@@ -37,6 +37,9 @@ const PACKAGES: &[&str] = &[
     "shellcheck",
 ];
 
+/// The folder, below cargo's own, of all packages of the checkout.
+pub const ALL: &str = "all";
+
 /// What was built.
 #[derive(Clone, Debug)]
 pub struct Packages {
@@ -118,22 +121,28 @@ impl Workshop {
     /// Builds the module's packages from the checkout as it is, into a folder below cargo's own. With another version
     /// than the checkout's, from a copy that says so.
     pub fn build(&self, version: Option<&str>, step: &Step) -> Result<Packages> {
-        self.make("all", version, step)
+        self.make("all", version, "module", step)
     }
 
-    /// Builds all packages, and the source package. Compiles rmcpctl.
-    pub fn build_all(&self, step: &Step) -> Result<Packages> {
-        self.make("full", None, step)
+    /// Builds all packages, and the source package, into a folder of that name. Compiles rmcpctl.
+    pub fn build_all(&self, folder: &str, step: &Step) -> Result<Packages> {
+        self.make("full", None, folder, step)
     }
 
-    /// `what` is a word for dpkg-buildpackage's `--build`; each has a folder of its own.
-    fn make(&self, what: &str, version: Option<&str>, step: &Step) -> Result<Packages> {
+    /// `what` is a word for dpkg-buildpackage's `--build`.
+    fn make(
+        &self,
+        what: &str,
+        version: Option<&str>,
+        folder: &str,
+        step: &Step,
+    ) -> Result<Packages> {
         let ours = version_of(&project::checkout())?;
         let version = version.unwrap_or(&ours).to_owned();
         let place = project::target_dir()
             .join("package")
             .join(&version)
-            .join(what);
+            .join(folder);
         let work = self.cache.scratch("package")?;
         let source = work.path().join(format!("rmcp-{version}"));
         copy(&project::checkout(), &source)?;
@@ -210,7 +219,7 @@ pub fn build(ui: &Ui) -> Result<Packages> {
 /// All packages of the checkout.
 pub fn build_all(ui: &Ui) -> Result<Packages> {
     let workshop = Workshop::open(ui)?;
-    ui.step("Debian packages", |step| workshop.build_all(step))
+    ui.step("Debian packages", |step| workshop.build_all(ALL, step))
 }
 
 /// The version that a checkout says it is, in dkms.conf.
