@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compute clients, which KFD knows, beside ordinary DRM clients.
 
-use crate::job::{Job, Place, stock};
+use crate::job::{Job, Place, driver_has, stock};
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result};
 use guest::kfd_uapi::{SvmFlags, svm_attribute};
-use guest::proto::{KfdNode, KfdPlace, ReadFile, Size, SvmChange, SvmQuery, Va};
+use guest::proto::{KfdNode, KfdPlace, Size, SvmChange, SvmQuery, Va};
 use rdna_emu::GpuVa;
 use rdna_emu::tables::Mtype;
 use xtask::demo::compare::Snapshot;
@@ -279,11 +279,7 @@ fn attributes(stage: &mut Stage) -> Result<()> {
     demand!(found == pattern, "the contents changed on the way back");
 
     // Linux 7.2's driver only remembers that; 7.3's has a member for what is to be unmapped at once.
-    let btf = stage.call(ReadFile {
-        path: "/sys/kernel/btf/amdgpu".into(),
-    })?;
-    let member = b"\0bitmap_needs_unmap\0";
-    let at_once = btf.0.windows(member.len()).any(|name| name == member);
+    let at_once = driver_has(stage, "bitmap_needs_unmap")?;
     change(stage, attribute::NO_ACCESS, gpu)?;
     let (found, expected) = (mapped(stage)?, (!at_once).then_some(true));
     demand!(

@@ -7,7 +7,7 @@ use self::kinds::{Kind, Range};
 use crate::stage::demand;
 use anyhow::{Context, Result, bail};
 use guest::kfd_uapi::KfdFlags;
-use guest::proto::{Size, Va};
+use guest::proto::{ReadFile, Size, Va};
 use rdna_emu::GpuVa;
 use rdna_emu::tables::{AddressSpace, Entry, Level, Mtype};
 use std::collections::BTreeMap;
@@ -128,6 +128,18 @@ pub(crate) struct Page {
 /// Pages of every mapping, by its name.
 pub(crate) type Pages = BTreeMap<String, Vec<Page>>;
 
+/// Whether amdgpu's BTF has a member or function of this name.
+pub(crate) fn driver_has(vm: &mut Vm, name: &str) -> Result<bool> {
+    let btf = vm.call(ReadFile {
+        path: "/sys/kernel/btf/amdgpu".into(),
+    })?;
+    let name = format!("\0{name}\0");
+    Ok(btf
+        .0
+        .windows(name.len())
+        .any(|words| words == name.as_bytes()))
+}
+
 impl Job {
     /// Starts a process on the render node of GPU `gpu` and makes the buffers; nothing is mapped.
     pub(crate) fn open(vm: &mut Vm, node: &str, gpu: usize) -> Result<Job> {
@@ -189,6 +201,17 @@ impl Job {
         (0..)
             .zip(&self.ranges)
             .try_for_each(|(index, _)| self.compute.unshare(vm, Va(SHARED + index * STRIDE)))
+    }
+
+    /// After a suspend the shared ranges are where the driver has put them: Linux 7.2's moves them out of the card's memory
+    /// when it evicts that, and leaves them there; 7.3's saves and restores what is in it.
+    pub(crate) fn suspended(&mut self, vm: &mut Vm) -> Result<()> {
+        if driver_has(vm, "svm_range_evict_svm_bo_worker")? {
+            for range in &mut self.ranges {
+                range.vram = false;
+            }
+        }
+        Ok(())
     }
 
     /// Its address space now.

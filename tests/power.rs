@@ -56,9 +56,10 @@ const CAP: u8 = 4;
 fn stock_alone(stage: &mut Stage) -> Result<()> {
     let layout = stage.layout(DEMO)?;
     layout.map(stage)?;
-    let job = Job::open(stage, actions::RENDER_NODE, 0)?;
+    let mut job = Job::open(stage, actions::RENDER_NODE, 0)?;
     job.map(stage)?;
     stage.call(Suspend {})?;
+    job.suspended(stage)?;
     demand_types(stage, &layout, Policy::Stock, |_| true)?;
     settle(stage, &job, stock)?;
     job.close(stage)?;
@@ -70,7 +71,7 @@ fn suspended(stage: &mut Stage) -> Result<()> {
     stage.rmcp(&format!("mtype=uc fragment_size={CAP}"))?;
     let layout = stage.layout(DEMO)?;
     layout.map(stage)?;
-    let job = Job::open(stage, actions::RENDER_NODE, 0)?;
+    let mut job = Job::open(stage, actions::RENDER_NODE, 0)?;
     job.map(stage)?;
     demand_types(stage, &layout, Policy::Uc, |_| true)?;
     demand_largest(stage, &layout, CAP)?;
@@ -79,6 +80,7 @@ fn suspended(stage: &mut Stage) -> Result<()> {
     stage
         .call(Suspend {})
         .context("with the policy unchanged")?;
+    job.suspended(stage)?;
     stage.expect_state("armed")?;
     demand_types(stage, &layout, Policy::Uc, |_| true)?;
     demand_largest(stage, &layout, CAP)?;

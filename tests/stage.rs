@@ -110,7 +110,7 @@ impl Theatre {
     pub(crate) fn stages() -> usize {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let memory = rustix::system::sysinfo();
-        let gigabytes = (memory.totalram as usize) * (memory.mem_unit as usize) >> 30;
+        let gigabytes = ((memory.totalram as usize) * (memory.mem_unit as usize)) >> 30;
         cores.min(gigabytes / 8).max(1)
     }
 

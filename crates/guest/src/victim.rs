@@ -21,7 +21,7 @@ pub(crate) const ARGUMENT: &str = "victim";
 
 const NODE: &str = "/dev/dri/renderD128";
 const DRI: &str = "/sys/kernel/debug/dri";
-/// Opening it lasts until somebody opens it for writing.
+/// Reading it lasts until somebody has written to it.
 const GATE: &str = "/run/victim";
 /// Where buffers are mapped: at a boundary of 2 MiB, so that stock amdgpu writes large fragments.
 const AT: u64 = 0x3_0000_0000;
@@ -107,14 +107,15 @@ fn map(client: &mut Client, domain: Domain, size: u64, va: u64) -> Result<Handle
     Ok(handle)
 }
 
-/// Waits for somebody to open the other end.
+/// Waits for somebody to write to the other end.
 fn hold() -> Result<()> {
     match rustix::fs::mknodat(CWD, GATE, FileType::Fifo, Mode::from_raw_mode(0o600), 0) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(failure(format!("make {GATE}: {error}"))),
     }
     eprintln!("victim: holding");
-    File::open(GATE).tried(|| format!("open {GATE}")).map(drop)
+    // To the end: whoever writes must find us still there.
+    fs::read(GATE).tried(|| format!("read {GATE}")).map(drop)
 }
 
 /// Lets SDMA read what is not mapped.

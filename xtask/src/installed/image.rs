@@ -22,14 +22,12 @@ use crate::ui::Ui;
 const BASE: &str = "installed-base";
 const IMAGE: &str = "installed";
 
-/// What such a machine has besides what building metadata takes: what boots it, and what builds modules for it.
+/// What such a machine has besides its kernel and what building metadata takes: what boots it, and what builds modules for it.
 const MACHINE: &[&str] = &[
     "dkms",
     "firmware-amd-graphics",
     "grub-efi-amd64-signed",
     "initramfs-tools",
-    "linux-headers-amd64",
-    "linux-image-amd64",
     "mokutil",
     "shim-signed",
     "systemd-sysv",
@@ -167,6 +165,8 @@ fn base(kernel: &Kernel, cache: &Cache, ui: &Ui) -> Result<(Root, String)> {
     let mut packages = depends(&fs::read_to_string(
         project::checkout().join("debian/control"),
     )?)?;
+    // The kernel by its release: the suite's newest is another one than the one before it.
+    packages.extend(["image", "headers"].map(|part| format!("linux-{part}-{}", known.release)));
     packages.push(known.source_package.clone());
     packages.extend([MACHINE, HOST].concat().into_iter().map(str::to_owned));
     let tools = format!("{:?}", known.tools);
