@@ -51,7 +51,7 @@ help:
 	@echo "make dkms         give the source to DKMS, which builds it for this kernel and for later ones (as root)"
 	@echo "make demo         set up all that is needed and show the main job in a VM"
 	@echo "make check        set up all that is needed and run every test (KERNEL=<target>|all)"
-	@echo "make check-install  beyond it: kernels that apt installs, upgrades and removes (20 minutes, 1 GB of downloads)"
+	@echo "make check-install  beyond it: kernels that apt installs, upgrades and removes, and autopkgtest (20 minutes, 1 GB of downloads)"
 	@echo "make check-workloads  of it, only rmcpctl's workloads, with Debian's PyTorch on the CPU"
 	@echo "make bench        count the instructions that rmcp costs and compare them with stock"
 	@echo "make map          draw an address space before and after a policy (ARGS='--out FILE.svg')"

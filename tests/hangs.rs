@@ -80,7 +80,7 @@ fn rings(stage: &mut Stage) -> Result<()> {
 }
 
 /// Lets the kernel drop what the driver kept of the hang for a reader, which holds a reference to the driver.
-fn drop_dump(stage: &mut Stage) -> Result<()> {
+pub(crate) fn drop_dump(stage: &mut Stage) -> Result<()> {
     const LOOKS: u32 = 1000;
     let address = stage.pci_address(0)?;
     let path = format!("/sys/bus/pci/devices/{address}/devcoredump/data");

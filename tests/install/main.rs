@@ -5,6 +5,7 @@
 //! the tests that match, as with any Rust test.
 
 mod archive;
+mod autopkgtest;
 mod boot;
 mod booted;
 mod checkout;
@@ -48,9 +49,10 @@ fn main() -> ExitCode {
         interruptions::TESTS,
     ];
     // These take the time of all the others again; `make check-install` runs them.
-    let dear = archive::TESTS
-        .iter()
-        .map(|&test| trial(test).with_ignored_flag(true));
+    let dear = [archive::TESTS, autopkgtest::TESTS].concat();
+    let dear = dear
+        .into_iter()
+        .map(|test| trial(test).with_ignored_flag(true));
     let tests = tests.concat().into_iter().map(trial);
     libtest_mimic::run(&arguments, tests.chain(dear).collect()).exit_code()
 }
