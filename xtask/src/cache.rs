@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -43,11 +43,28 @@ struct Stamp {
     bytes: u64,
 }
 
-/// Held while the cache is being changed; other runs wait for it. Within one run several may hold it.
+/// Held while the cache is being changed; other runs, and other threads of this one, wait for it.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its lock")] Arc<File>);
+pub struct Lock {
+    file: Arc<File>,
+    _turn: MutexGuard<'static, ()>,
+}
 
-/// The locks that this run holds, with their files.
+/// Keeps other runs away from the cache, but not other threads of this one.
+#[derive(Debug)]
+pub struct Kept(#[expect(dead_code, reason = "held for its lock")] Arc<File>);
+
+impl Lock {
+    /// Lets other threads of this run have their turn.
+    pub fn keep(self) -> Kept {
+        Kept(self.file)
+    }
+}
+
+/// Whose turn it is within this run.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The caches that this run keeps others away from.
 static HELD: Mutex<Vec<(PathBuf, Weak<File>)>> = Mutex::new(Vec::new());
 
 impl Cache {
@@ -155,13 +172,14 @@ impl Cache {
     /// temporary folders there, it must have held the lock since it made them.
     pub fn lock(&self, ui: &Ui) -> Result<Lock> {
         let path = self.dir.join("lock");
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|(_, file)| file.strong_count() > 0);
         if let Some(file) = held
             .iter()
             .find_map(|(of, file)| file.upgrade().filter(|_| *of == path))
         {
-            return Ok(Lock(file));
+            return Ok(Lock { file, _turn: turn });
         }
         let file = match try_lock(&path)? {
             Ok(file) => file,
@@ -170,7 +188,7 @@ impl Cache {
         self.sweep()?;
         let file = Arc::new(file);
         held.push((path, Arc::downgrade(&file)));
-        Ok(Lock(file))
+        Ok(Lock { file, _turn: turn })
     }
 
     fn sweep(&self) -> Result<()> {
@@ -323,6 +341,7 @@ pub fn measure(dir: &Path) -> Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering;
 
     fn sample() -> (tempfile::TempDir, Cache) {
         let dir = tempfile::tempdir().unwrap();
@@ -394,7 +413,7 @@ mod tests {
     fn a_run_that_holds_the_lock_gets_it_again_and_keeps_its_folders() {
         let (_dir, cache) = sample();
         let ui = Ui::plain();
-        let first = cache.lock(&ui).unwrap();
+        let first = cache.lock(&ui).unwrap().keep();
         let scratch = cache.scratch("kind").unwrap();
         let second = cache.lock(&ui).unwrap();
         drop(first);
@@ -402,6 +421,25 @@ mod tests {
         assert!(scratch.path().exists() && try_lock(&path).unwrap().is_err());
         drop(second);
         assert!(try_lock(&path).unwrap().is_ok());
+    }
+
+    #[test]
+    fn threads_of_one_run_take_turns() {
+        let (_dir, cache) = sample();
+        let kept = cache.lock(&Ui::plain()).unwrap().keep();
+        let inside = std::sync::atomic::AtomicUsize::new(0);
+        let one = || {
+            let _lock = cache.lock(&Ui::plain()).unwrap();
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+            std::thread::yield_now();
+            inside.fetch_sub(1, Ordering::SeqCst);
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..100).for_each(|_| one()));
+            }
+        });
+        drop(kept);
     }
 
     #[test]

@@ -36,10 +36,12 @@ pub fn build(userland: &Userland, ui: &Ui) -> Result<Vec<GuestFile>> {
     let folder = project::target_dir().join("programs");
     fs::create_dir_all(&folder)?;
     let root = userland.root.clone().showing(&folder);
+    // Not where others may build at the same time.
+    let folder = tempfile::tempdir_in(&folder)?;
     ui.step("build the programs for the guest", |step| {
         ALL.iter()
             .map(|(name, library)| {
-                let program = folder.join(name);
+                let program = folder.path().join(name);
                 let mut gcc: Command = root.command("gcc");
                 gcc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"])
                     .arg("-D__HIP_PLATFORM_AMD__")

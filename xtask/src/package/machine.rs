@@ -9,7 +9,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use fs_err as fs;
@@ -310,9 +309,7 @@ fn kept(
     ui: &Ui,
     make: impl FnOnce(&Path, &Step) -> Result<()>,
 ) -> Result<PathBuf> {
-    // Two at once would make it twice, and one of them take it from under the other's feet.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = cache.lock(ui)?;
     match cache.find(KIND, key, inputs) {
         Some(dir) => Ok(dir),
         None => ui.step(name, |step| {

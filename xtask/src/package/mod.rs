@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use fs_err as fs;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::cache::{Cache, Lock};
+use crate::cache::{Cache, Kept};
 use crate::disk::remove;
 use crate::host;
 use crate::project;
@@ -87,7 +87,7 @@ impl Packages {
 pub struct Workshop {
     root: Root,
     cache: Cache,
-    _lock: Lock,
+    _kept: Kept,
 }
 
 impl Workshop {
@@ -114,7 +114,7 @@ impl Workshop {
         Ok(Workshop {
             root,
             cache,
-            _lock: lock,
+            _kept: lock.keep(),
         })
     }
 

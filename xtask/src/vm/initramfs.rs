@@ -95,10 +95,15 @@ pub fn base(kernel: &Kernel, firmware: &[&str], ui: &Ui) -> Result<Base> {
     );
     let wanted = firmware.join(" ");
     let inputs = [LAYOUT, &kernel.package_version, &kernel.amdgpu.md5, &wanted];
-    let dir = match cache.find(KIND, &key, &inputs) {
-        Some(dir) => dir,
-        None => ui.step("initramfs from the stock packages", |_| {
-            cache.artefact(KIND, &key, &inputs, |dir| {
+    let find = || cache.find(KIND, &key, &inputs);
+    let make = || -> Result<PathBuf> {
+        let _lock = cache.lock(ui)?;
+        // Somebody else may have made it meanwhile.
+        if let Some(dir) = find() {
+            return Ok(dir);
+        }
+        ui.step("initramfs from the stock packages", |_| {
+            let dir = cache.artefact(KIND, &key, &inputs, |dir| {
                 let (files, facts) = collect(kernel, firmware)?;
                 fs::write(dir.join(ARCHIVE), archive(&files)?)?;
                 fs::write(dir.join(FACTS), serde_json::to_vec_pretty(&facts)?)?;
@@ -107,9 +112,10 @@ pub fn base(kernel: &Kernel, firmware: &[&str], ui: &Ui) -> Result<Base> {
             cache.keep_only(KIND, |name| {
                 !is_older(name, &kernel.target, &kernel.release)
             })?;
-            Ok(cache.path(KIND, &key))
-        })?,
+            Ok(dir)
+        })
     };
+    let dir = find().map_or_else(make, Ok)?;
     let facts = serde_json::from_slice(&fs::read(dir.join(FACTS))?)
         .context("the initramfs's facts are damaged")?;
     Ok(Base {
