@@ -4,17 +4,15 @@
 //!
 //! The program (`crates/guest/src/victim.rs`) decides by its own reading of its page tables, and knows nothing of rmcp.
 
-use crate::hangs;
+mod hung;
+
 use crate::stage::{Needs, RMCP, Scenario, Stage, demand};
 use anyhow::{Context, Result, bail};
-use guest::proto::{
-    Bytes, CreateFile, Ended, Session, SessionInput, SessionOutput, TerminalSize, WriteFile,
-};
-use rdna_emu::{Chip, Injection};
+use guest::proto::{Bytes, CreateFile, Ended, Session, SessionInput, TerminalSize, WriteFile};
+use rdna_emu::Chip;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use xtask::vm::VmOptions;
-use xtask::vm::initramfs::AMDGPU;
 use xtask::vm::session::{News, Ran};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -29,7 +27,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "try: a ring that hangs ends the program and all further steps",
         Needs::NoDriver,
-        hung,
+        hung::hung,
     ),
     COMES_BACK,
     KILLED,
@@ -375,51 +373,6 @@ fn faults(stage: &mut Stage) -> Result<()> {
         "{said}"
     );
     Ok(())
-}
-
-fn hung(stage: &mut Stage) -> Result<()> {
-    stage.load_amdgpu_needs()?;
-    stage.load(AMDGPU, hangs::PARAMETERS)?;
-    begin(stage)?;
-    short(stage)?;
-    let options = ["--repeat", "2", "--ladder", "/run/ladder"];
-    let mut program = stage.begin(rmcpctl(&options, &["work"]))?;
-    program.wait_for("victim: types")?;
-    program.vm().gpu(0).inject(Injection::HangNextJob);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ended = loop {
-        match program.news()? {
-            News::Said(SessionOutput::Out(bytes)) => out.extend(bytes.0),
-            News::Said(SessionOutput::Err(bytes)) => err.extend(bytes.0),
-            News::Ended(ended) => break ended,
-        }
-    };
-    drop(program);
-    let err = String::from_utf8_lossy(&err);
-    let report: Value = serde_json::from_slice(&out)
-        .with_context(|| format!("rmcpctl ended with {ended}: {err}"))?;
-    let stopped = &report["stopped"];
-    let line = stopped["line"].as_str().unwrap_or_default();
-    demand!(
-        stopped["why"] == "gpu-hung" && line.contains("timeout") && ended == Ended::Exit(5),
-        "rmcpctl ended with {ended}: {report}\n{err}"
-    );
-    // One run of the first step, and none of the second.
-    let ran = |step: usize| report["steps"][step]["runs"].as_array().map_or(0, Vec::len);
-    demand!((ran(0), ran(1)) == (1, 0), "{report}");
-    // Its own error may come before the kernel's line is read.
-    let end = &report["steps"][0]["runs"][0]["end"];
-    demand!(
-        *end == json!({"how": "killed-at-hang"}) || *end == json!({"how": "exit", "status": 99}),
-        "{end}"
-    );
-    let said = report["verdict"]["sentences"].to_string();
-    demand!(said.contains("Stopped, since the GPU hung"), "{said}");
-    as_found(stage)?;
-    demand!(victims(stage)? == 0, "the program still runs");
-    stage.unload(RMCP)?;
-    hangs::drop_dump(stage)?;
-    stage.unload(AMDGPU)
 }
 
 fn interrupted(stage: &mut Stage) -> Result<()> {
