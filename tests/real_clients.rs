@@ -122,15 +122,7 @@ fn streams(vm: &mut Vm) -> Result<()> {
     let mut running = vm.begin(of_debian(&["sh", "-c", "cat; echo over >&2"]))?;
     running.tell(&SessionInput::Bytes(Bytes(sent.clone())))?;
     running.tell(&SessionInput::End)?;
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ended = loop {
-        match running.news()? {
-            News::Said(SessionOutput::Out(bytes)) => out.extend(bytes.0),
-            News::Said(SessionOutput::Err(bytes)) => err.extend(bytes.0),
-            News::Ended(ended) => break ended,
-        }
-    };
-    drop(running);
+    let (ended, out, err) = running.rest()?;
     demand!(
         out == sent && err == b"over\n" && ended == Ended::Exit(0),
         "cat ended with {ended}, {} of {} bytes, {err:?}",

@@ -13,7 +13,7 @@ use rdna_emu::Chip;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use xtask::vm::VmOptions;
-use xtask::vm::session::{News, Ran};
+use xtask::vm::session::Ran;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     FINDS_TYPE,
@@ -396,12 +396,7 @@ fn interrupted(stage: &mut Stage) -> Result<()> {
     let mut program = stage.begin(asked)?;
     program.wait_for("victim: holding")?;
     program.tell(&SessionInput::Bytes(Bytes(vec![3])))?;
-    let ended = loop {
-        if let News::Ended(ended) = program.news()? {
-            break ended;
-        }
-    };
-    drop(program);
+    let (ended, ..) = program.rest()?;
     demand!(ended == Ended::Exit(5), "rmcpctl ended with {ended}");
     as_found(stage)?;
     demand!(victims(stage)? == 0, "the program still runs");
@@ -431,12 +426,7 @@ fn killed(stage: &mut Stage) -> Result<()> {
     program.wait_for("rmcpctl: stock, run 1 of 1")?;
     program.wait_for("victim: holding")?;
     program.tell(&SessionInput::Kill)?;
-    let ended = loop {
-        if let News::Ended(ended) = program.news()? {
-            break ended;
-        }
-    };
-    drop(program);
+    let (ended, ..) = program.rest()?;
     demand!(ended == Ended::Signal(9), "rmcpctl ended with {ended}");
     let limit = stage.parameter(RMCP, "fragment_size")?;
     demand!(

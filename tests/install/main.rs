@@ -18,10 +18,10 @@ mod refusals;
 mod secure_boot;
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use machines::Stage;
+use machines::{Once, Stage, once};
 
 /// A test: its name and what it does with what all of them share.
 type Staged = (&'static str, fn(&Stage) -> anyhow::Result<()>);
@@ -30,13 +30,10 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     let threads = arguments.test_threads.unwrap_or(usize::MAX);
     arguments.test_threads = Some(threads.min(cores()));
-    let stage: Arc<OnceLock<Result<Stage, String>>> = Arc::default();
+    let stage: Arc<Once<Stage>> = Arc::default();
     let trial = |(name, test): Staged| {
         let stage = Arc::clone(&stage);
-        Trial::test(name, move || {
-            let stage = stage.get_or_init(|| Stage::open().map_err(|error| format!("{error:#}")));
-            told(test(stage.as_ref()?))
-        })
+        Trial::test(name, move || told(once(&stage, Stage::open).and_then(test)))
     };
     let tests = [
         boot::TESTS,

@@ -5,11 +5,10 @@ use super::{as_found, begin, rmcpctl, short, victims};
 use crate::hangs;
 use crate::stage::{RMCP, Stage, demand};
 use anyhow::{Context, Result};
-use guest::proto::{Ended, SessionOutput};
+use guest::proto::Ended;
 use rdna_emu::Injection;
 use serde_json::{Value, json};
 use xtask::vm::initramfs::AMDGPU;
-use xtask::vm::session::News;
 
 pub(super) fn hung(stage: &mut Stage) -> Result<()> {
     stage.load_amdgpu_needs()?;
@@ -20,15 +19,7 @@ pub(super) fn hung(stage: &mut Stage) -> Result<()> {
     let mut program = stage.begin(rmcpctl(&options, &["work"]))?;
     program.wait_for("victim: types")?;
     program.vm().gpu(0).inject(Injection::HangNextJob);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ended = loop {
-        match program.news()? {
-            News::Said(SessionOutput::Out(bytes)) => out.extend(bytes.0),
-            News::Said(SessionOutput::Err(bytes)) => err.extend(bytes.0),
-            News::Ended(ended) => break ended,
-        }
-    };
-    drop(program);
+    let (ended, out, err) = program.rest()?;
     let err = String::from_utf8_lossy(&err);
     let report: Value = serde_json::from_slice(&out)
         .with_context(|| format!("rmcpctl ended with {ended}: {err}"))?;

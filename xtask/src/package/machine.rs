@@ -33,7 +33,7 @@ const LAYOUT: &str = "1";
 const ENTER: &str = r#"
 set -e
 root=$2/root
-mkdir -p "$root" "$2/upper" "$2/work" "$2/downloads" "$2/downloads.work"
+mkdir -p "$root" "$2/upper" "$2/work" "$2/downloads.work"
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work$3" "$root"
 mkdir -p "$root/dev" "$root/packages" "$root/var/cache/apt/archives"
 mount --rbind /dev "$root/dev"
@@ -140,6 +140,8 @@ impl Machine {
         let top = cache.scratch("machine")?;
         let packages = top.path().join("packages");
         fs::create_dir(&packages)?;
+        // Read again however a script ends, also where it was never begun.
+        fs::create_dir(top.path().join("downloads"))?;
         Ok(Machine {
             lower,
             top,

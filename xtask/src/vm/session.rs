@@ -119,21 +119,13 @@ impl Vm {
     pub fn run_session(&mut self, session: Session) -> Result<Ran> {
         let mut program = self.begin(session)?;
         program.tell(&SessionInput::End)?;
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        loop {
-            match program.news()? {
-                News::Said(SessionOutput::Out(bytes)) => out.extend(bytes.0),
-                News::Said(SessionOutput::Err(bytes)) => err.extend(bytes.0),
-                News::Ended(ended) => {
-                    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-                    return Ok(Ran {
-                        ended,
-                        out: text(out),
-                        err: text(err),
-                    });
-                }
-            }
-        }
+        let (ended, out, err) = program.rest()?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Ran {
+            ended,
+            out: text(out),
+            err: text(err),
+        })
     }
 
     /// Starts a program.
@@ -190,6 +182,18 @@ impl Program<'_> {
             Outcome::Ok(value) => Ok(News::Ended(serde_json::from_value(value)?)),
             Outcome::Error(failure) => {
                 Err(anyhow!(failure).context("the guest could not run a program"))
+            }
+        }
+    }
+
+    /// Waits until it has ended; how it did, and what it said until then on its standard output and error.
+    pub fn rest(mut self) -> Result<(Ended, Vec<u8>, Vec<u8>)> {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        loop {
+            match self.news()? {
+                News::Said(SessionOutput::Out(bytes)) => out.extend(bytes.0),
+                News::Said(SessionOutput::Err(bytes)) => err.extend(bytes.0),
+                News::Ended(ended) => return Ok((ended, out, err)),
             }
         }
     }
