@@ -315,6 +315,14 @@ mod tests {
             ),
             ("packaging/arch/PKGBUILD", format!("pkgver={version}")),
             (
+                "packaging/arch/rmcpctl/PKGBUILD",
+                format!("pkgver={version}"),
+            ),
+            (
+                "packaging/fedora/rmcpctl.spec",
+                format!("Version:        {version}"),
+            ),
+            (
                 "packaging/fedora/rmcp-dkms.spec",
                 format!("Version:        {version}"),
             ),
