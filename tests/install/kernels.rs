@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::Staged;
 use super::life::{ensure_early, ensure_installed, ensure_whole, status};
 use super::machines::{INSTALL, RELEASE, Stage};
+use super::refusals::arrive;
 
 pub(crate) const TESTS: &[Staged] = &[
     ("headers that arrive build the module", arrives),
@@ -68,16 +69,24 @@ fn goes(stage: &Stage) -> Result<()> {
 fn without_rust(stage: &Stage) -> Result<()> {
     let machine = stage.ready()?;
     machine.show(&stage.packages.debs())?;
-    // Beside the other kernel one whose configuration is the same but for this.
-    stage.must(
-        &machine,
-        &format!(
-            "set -e; headers=/usr/src/linux-headers-9.9.9-amd64; mkdir -p $headers/include/config /lib/modules/9.9.9-amd64
-             for file in .config include/config/auto.conf; do
-                 sed '/^CONFIG_RUST=/d' /lib/modules/$({RELEASE})/build/$file >$headers/$file; done
-             ln -s $headers /lib/modules/9.9.9-amd64/build"
+    // Beside the other kernel two whose configuration is the same but for this.
+    for (release, change) in [
+        ("9.9.9-amd64", "/^CONFIG_RUST=/d"),
+        (
+            "9.9.9-rt-amd64",
+            "/CONFIG_PREEMPT_RT /d; $ a CONFIG_PREEMPT_RT=y",
         ),
-    )?;
+    ] {
+        stage.must(
+            &machine,
+            &format!(
+                "set -e; headers=/usr/src/linux-headers-{release}; mkdir -p $headers/include/config /lib/modules/{release}
+                 for file in .config include/config/auto.conf; do
+                     sed '{change}' /lib/modules/$({RELEASE})/build/$file >$headers/$file; done
+                 ln -s $headers /lib/modules/{release}/build"
+            ),
+        )?;
+    }
     let said = stage.must(&machine, INSTALL)?;
     let sentence = said
         .lines()
@@ -98,6 +107,13 @@ fn without_rust(stage: &Stage) -> Result<()> {
     ensure!(
         said.status == Some(77) && said.text.contains("without Rust"),
         "{said:?}"
+    );
+    // What arrives later is no reason to try them again.
+    let lay = "mkdir -p usr/src/some";
+    let said = arrive(stage, &machine, "some", "1", lay)?;
+    ensure!(
+        said.contains("triggers for rmcp-dkms") && !said.contains("9.9.9"),
+        "{said}"
     );
     Ok(())
 }

@@ -94,7 +94,7 @@ fn by_hand(stage: &Stage, machine: &Machine, code: i32, words: &[&str]) -> Resul
 }
 
 /// Installs an empty package of this name and version, or one that holds what a script lays below /tmp/deb.
-fn arrive(
+pub(crate) fn arrive(
     stage: &Stage,
     machine: &Machine,
     name: &str,
