@@ -70,12 +70,13 @@ const REAL: &[&str] = &[
     "xz",
 ];
 
-/// Put before a program that is to be stopped in: says that it was reached, with its process id, and waits.
+/// Put before a program that is to be stopped in: says that it was reached, with its process id, and waits. It fails when
+/// nobody will ever let it go on.
 const STOP: &str = r#"
 top=${0%/bin/*}
 if rm "$top/stop/$key" 2>/dev/null; then
     echo "$$" >&7
-    read -r go <"$top/gate" || true
+    read -r go <"$top/gate" || exit 1
 fi
 "#;
 
@@ -413,6 +414,18 @@ impl Bench {
     /// Lets a stopped run go on.
     pub(crate) fn go_on(&self) {
         fs::write(self.at("gate"), "go\n").unwrap();
+    }
+}
+
+impl Drop for Bench {
+    /// Lets nobody wait whom a test that failed has left behind.
+    fn drop(&mut self) {
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        drop(rustix::fs::open(
+            self.at("gate"),
+            flags,
+            rustix::fs::Mode::empty(),
+        ));
     }
 }
 
