@@ -2,7 +2,7 @@
 //! Memory of this process for the GPU to use: behind user pointers, in shared ranges, in KFD's buffers and doorbells.
 
 use guest::proto::{Size, Va};
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::fs::File;
 use std::ptr::NonNull;
@@ -46,7 +46,16 @@ impl Memory {
         for offset in (0..length).step_by(PAGE) {
             memory.write(offset, &[1])?;
         }
+        memory.keep_pages()?;
         Ok(memory)
+    }
+
+    /// Keeps khugepaged from making one huge page of small ones, such as come back from the card: KFD maps anew what has moved,
+    /// and nobody would know when. What is huge already stays so.
+    fn keep_pages(&self) -> Result<()> {
+        // SAFETY: The mapping is ours, and this advice changes no byte of it.
+        unsafe { madvise(self.at.as_ptr(), self.length, Advice::LinuxNoHugepage) }
+            .tried(|| format!("madvise of {} bytes", self.length))
     }
 
     /// What `file` shows from `offset` on: a buffer of the driver, or doorbells.
