@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use xtask::check::PLAYED_AGAIN;
 use xtask::kernel::{self, Kernel};
 use xtask::ui::Ui;
 use xtask::vm::actions::Mark;
 use xtask::vm::initramfs::{AMDGPU, GuestFile};
+use xtask::vm::machine::Stopped;
 use xtask::vm::mappings::{Layout, Mapping};
 use xtask::vm::modules::module_name;
 use xtask::vm::{Vm, VmOptions};
@@ -144,7 +146,16 @@ impl House {
             Stage::new(props.clone(), self.stages.fetch_add(1, Ordering::Relaxed))
         });
         // A scenario that panics takes its stage with it.
-        let result = stage.perform(scenario);
+        let mut result = stage.perform(scenario);
+        let stopped = result
+            .as_ref()
+            .err()
+            .and_then(|error| error.downcast_ref::<Stopped>());
+        if stopped.is_some_and(|stopped| stopped.stale) {
+            // It says nothing about the scenario; twice would be no accident.
+            props.ui.note(format!("{PLAYED_AGAIN} {}", scenario.name));
+            result = stage.perform(scenario);
+        }
         locked(&self.free).push(stage);
         result.map_err(|error| format!("{error:#}").into())
     }

@@ -22,6 +22,10 @@ use tools::Tools;
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u32 = 5;
 
+/// How a runner begins the line about a test that ran twice because a tool of its failed; people see these lines.
+pub const PLAYED_AGAIN: &str =
+    "played again, since TCG ran code that the kernel had patched meanwhile:";
+
 /// What to check.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -235,6 +239,10 @@ fn counted(ui: &Ui, step: &Step, mut command: std::process::Command) -> Result<T
     let tally = count::of_program(&output, status);
     if tally.failed > 0 {
         ui.note(output.trim_end());
+    } else {
+        for line in output.lines().filter(|line| line.contains(PLAYED_AGAIN)) {
+            ui.note(line);
+        }
     }
     Ok(tally)
 }

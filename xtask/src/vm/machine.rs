@@ -20,6 +20,8 @@ use fs_err as fs;
 
 /// How many of the last lines a report shows.
 const LAST: usize = 50;
+/// How the kernel's report of its death begins.
+const OOPS: &str = "] Oops: ";
 /// How often the emulated GPU is asked for its health while a reply is waited for.
 const PULSE: Duration = Duration::from_millis(200);
 
@@ -37,6 +39,30 @@ enum Event {
     Line(String),
     Dead(String),
 }
+
+/// What becomes of a request to a machine that can answer no more; [`anyhow::Error::downcast_ref`] finds it.
+#[derive(Debug, Clone)]
+pub struct Stopped {
+    why: String,
+    /// The console's last lines.
+    console: String,
+    /// The kernel died of an `int3` that was not in its memory. While the kernel patches code, it puts one there; TCG with
+    /// several threads may translate it and run that translation after the patch is complete, when nobody answers for it
+    /// any more. A fault of QEMU's: memory, which the kernel dumps, holds another instruction.
+    pub stale: bool,
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { why, console, .. } = self;
+        write!(
+            f,
+            "the VM stopped: {why}; the last lines of its console:\n{console}"
+        )
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 /// A running QEMU.
 pub struct Machine {
@@ -73,11 +99,15 @@ impl Console {
         lines.iter().any(|line| is_fatal(line))
     }
 
-    /// The last lines, indented, for a report.
+    /// The last lines, from an oops on if there is one, indented, for a report.
     #[must_use]
     pub fn tail(&self) -> String {
         let lines = self.lines();
-        let from = lines.len().saturating_sub(LAST);
+        let last = lines.len().saturating_sub(LAST);
+        let from = lines
+            .iter()
+            .position(|line| line.contains(OOPS))
+            .map_or(last, |oops| oops.min(last));
         lines[from..]
             .iter()
             .map(|line| format!("  | {line}\n"))
@@ -259,12 +289,12 @@ impl Machine {
     }
 
     fn die(&mut self, why: String) -> anyhow::Error {
-        let error = anyhow!(
-            "the VM stopped: {why}; the last lines of its console:\n{}",
-            self.console.tail()
-        );
-        self.dead = Some(why);
-        error
+        self.dead = Some(why.clone());
+        anyhow::Error::new(Stopped {
+            why,
+            console: self.console.tail(),
+            stale: is_stale(&self.console.lines()),
+        })
     }
 }
 
@@ -278,6 +308,19 @@ impl Drop for Machine {
 
 fn is_fatal(line: &str) -> bool {
     FATAL.iter().any(|words| line.contains(words))
+}
+
+/// See [`Stopped::stale`].
+fn is_stale(lines: &[String]) -> bool {
+    let oops = lines.iter().position(|line| line.contains("] Oops: int3"));
+    let dump = oops.and_then(|oops| {
+        lines[oops..]
+            .iter()
+            .find_map(|line| line.split_once("] Code: "))
+    });
+    // The marked byte is the one behind the instruction.
+    let before = dump.and_then(|(_, bytes)| bytes.split_once(" <"));
+    before.is_some_and(|(bytes, _)| bytes.rsplit(' ').next() != Some("cc"))
 }
 
 fn watch_console(
@@ -376,6 +419,30 @@ mod tests {
             error.contains("stopped: Kernel panic - not syncing: late"),
             "{error}"
         );
+    }
+
+    /// Two consoles as they were: rmcp's hook taken off while the function runs, and a task that returns into freed code.
+    #[test]
+    fn an_int3_that_is_not_in_memory_is_told_from_one_that_is() {
+        let console = |oops: &str, code: &str| {
+            let (mut machine, _folder) = machine(&format!(
+                "echo '[  1.0] rmcp: armed'; echo '[  2.0] {oops}: 0000 [#1] SMP NOPTI'; echo '[  2.0] RIP: 0010:f+0x5/0xd0'
+                 echo '[  2.0] Code: {code}'; seq 60; echo '[  2.1] Code: cc <cc> cc'
+                 echo '[  2.2] Kernel panic - not syncing: Fatal exception'"
+            ));
+            let error = machine.receive(LONG, &healthy).unwrap_err().context("more");
+            error.downcast_ref::<Stopped>().unwrap().clone()
+        };
+        let stale = console("Oops: int3", "90 90 f3 0f 1e fa 0f <1f> 44 00 00 48 bf");
+        assert!(stale.stale);
+        let text = stale.to_string();
+        assert!(
+            text.contains("Oops: int3") && !text.contains("armed"),
+            "{text}"
+        );
+        assert!(!console("Oops: int3", "cc cc cc cc <cc> cc cc").stale);
+        assert!(!console("Oops: int3", "Unable to access opcode bytes at 0x5.").stale);
+        assert!(!console("Oops: general protection fault", "90 90 <0f> 1f").stale);
     }
 
     #[test]
