@@ -50,12 +50,10 @@ chmod +x /usr/local/sbin/{program}; touch /armed"
 const UNBUILT: &str = "touch /etc/dkms/no-autoinstall
     apt-get install -y -q --no-install-recommends /packages/*.deb && rm /etc/dkms/no-autoinstall";
 
-/// Purges, after which nothing is there that was not there before, apart from DKMS's key.
+/// Purges, after which nothing is there that was not there before, apart from DKMS's key. dpkg purges also what apt wants to
+/// see configured first.
 fn purged(stage: &Stage, machine: &Machine, before: &BTreeSet<String>) -> Result<()> {
-    stage.must(
-        machine,
-        "apt-get purge -y -q rmcp-dkms kernel-rust-metadata",
-    )?;
+    stage.must(machine, "dpkg --purge rmcp-dkms kernel-rust-metadata")?;
     let after = files(stage, machine)?;
     let ours = ["/var/lib/dkms/mok.", "/usr/local/sbin", "/armed", "/fired"];
     let left: Vec<_> = after
@@ -109,8 +107,12 @@ fn apt_killed(stage: &Stage) -> Result<()> {
     // apt would hide our programs from dpkg.
     let install =
         "apt-get install -o DPkg::Path=$PATH -y -q --no-install-recommends /packages/*.deb";
-    killed(stage, &machine, "cp", install)?;
-    for phase in ["bindgen", "depmod"] {
+    // While DKMS takes the source on, which it then knows by half.
+    killed(stage, &machine, "ln", install)?;
+    let again = machine.copy()?;
+    purged(stage, &again, &before)?;
+    drop(again);
+    for phase in ["cp", "bindgen", "depmod"] {
         killed(stage, &machine, phase, "dpkg --configure -a")?;
     }
     stage.must(&machine, "dpkg --configure -a && apt-get install -y -q -f")?;
